@@ -1,0 +1,130 @@
+// Command testbed runs a command with the real servers that tests talk to.
+//
+//	go run ./cmd/testbed go test ./...
+//
+// starts the servers, runs go test with their addresses in its environment, stops the servers and exits with go test's code. What has
+// to be installed first is kept in a cache directory ($FLOWSHIP_TESTBED_DIR, else flowship-testbed in the user's cache), so that
+// only the first start takes long. Nothing else remains: neither a process nor a file, also when the command is interrupted or killed.
+//
+//	-list         print the servers and what they give to the command, start nothing
+//	-servers a,b  start only these
+//
+// The command is in the environment told
+//
+//	FLOWSHIP_TEST_REQUIRED     1: a test that finds its server missing must fail, where it would otherwise be skipped;
+//	                           not with -servers
+//	FLOWSHIP_TEST_PYTHON       a Python interpreter that has Prefect
+//	FLOWSHIP_TEST_PREFECT_API  the API URL of a Prefect server with an empty database
+//
+// The exit code is the command's; 2 for a usage error; 3 where a server could not be started; 128 and the number of the signal where a
+// signal ended the command. go run, for its part, exits with 1 for every code but 0.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+)
+
+// servers are all that testbed knows, in the order of -list.
+func servers() []server {
+	return []server{
+		{name: "prefect", gives: []string{"FLOWSHIP_TEST_PYTHON", "FLOWSHIP_TEST_PREFECT_API"}, start: startPrefect},
+	}
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("testbed", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintf(stderr, "usage: testbed [-list] [-servers a,b] COMMAND [ARG...]\n")
+		flags.PrintDefaults()
+	}
+	list := flags.Bool("list", false, "print the servers, start nothing")
+	only := flags.String("servers", "", "start only these, separated by `commas`")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2
+	}
+	chosen, err := choose(servers(), *only)
+	if err != nil {
+		fmt.Fprintf(stderr, "testbed: %v\n", err)
+		return 2
+	}
+	if *list {
+		for _, s := range chosen {
+			fmt.Fprintf(stdout, "%-10s %s\n", s.name, strings.Join(s.gives, " "))
+		}
+		return 0
+	}
+	if flags.NArg() == 0 {
+		flags.Usage()
+		return 2
+	}
+
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, stopSignals...)
+	defer signal.Stop(signals)
+
+	bed, err := startAll(signals, chosen, stderr)
+	if err != nil {
+		fmt.Fprintf(stderr, "testbed: %v\n", err)
+		return 3
+	}
+	defer bed.stop()
+	env := bed.env
+	if *only == "" {
+		env = append(env, "FLOWSHIP_TEST_REQUIRED=1")
+	}
+	code, err := runCommand(flags.Args(), env, signals)
+	if err != nil {
+		fmt.Fprintf(stderr, "testbed: %v\n", err)
+	}
+	return code
+}
+
+// choose returns the servers with the names in only, all without names.
+func choose(all []server, only string) ([]server, error) {
+	if only == "" {
+		return all, nil
+	}
+	var chosen []server
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.IndexFunc(all, func(s server) bool { return s.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no server is named %q; see testbed -list", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// untilSignal returns a context that the first of the signals cancels. The caller stops the watch before it uses signals again.
+func untilSignal(signals <-chan os.Signal) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case s := <-signals:
+			cancel(fmt.Errorf("stopped by signal %q", s))
+		case <-quit:
+		}
+	}()
+	return ctx, func() {
+		close(quit)
+		<-done
+		cancel(nil)
+	}
+}

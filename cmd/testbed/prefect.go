@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+//go:embed requirements.txt
+var requirements string
+
+// uvVersion is of the installer. pip, which installs it, would take minutes for the rest.
+const uvVersion = "0.13.8"
+
+// startPrefect installs Prefect from PyPI and starts its API server with an empty database.
+func startPrefect(ctx context.Context, p *place) ([]string, error) {
+	python, err := p.prefectPython(ctx)
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	api := fmt.Sprintf("http://127.0.0.1:%d/api", port)
+	start := time.Now()
+	cmd := exec.Command(python, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", fmt.Sprint(port), "--no-ui")
+	cmd.Dir = p.dir
+	cmd.Env = append(withoutPrefect(os.Environ()),
+		"PREFECT_HOME="+filepath.Join(p.dir, "home"),
+		"PREFECT_SERVER_ANALYTICS_ENABLED=false",
+		"PREFECT_SERVER_UI_ENABLED=false",
+		"PREFECT_SERVER_LOGGING_LEVEL=WARNING",
+		"PREFECT_LOGGING_LEVEL=WARNING",
+		"PREFECT_CLI_PROMPT=false",
+		"DO_NOT_TRACK=1",
+	)
+	d, err := p.daemon("server", cmd)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.ready(ctx, api+"/health", 2*time.Minute); err != nil {
+		return nil, err
+	}
+	p.say("prefect server on %s, ready in %.1fs", strings.TrimSuffix(api, "/api"), time.Since(start).Seconds())
+	return []string{"FLOWSHIP_TEST_PYTHON=" + python, "FLOWSHIP_TEST_PREFECT_API=" + api}, nil
+}
+
+// withoutPrefect drops the user's own Prefect settings from an environment.
+func withoutPrefect(env []string) []string {
+	var rest []string
+	for _, e := range env {
+		if !strings.HasPrefix(e, "PREFECT_") {
+			rest = append(rest, e)
+		}
+	}
+	return rest
+}
+
+// prefectPython returns the interpreter of an environment with the requirements.
+func (p *place) prefectPython(ctx context.Context) (string, error) {
+	python, identity, err := p.basePython(ctx)
+	if err != nil {
+		return "", err
+	}
+	key := sha256.Sum256([]byte(requirements + uvVersion + identity))
+	dir, err := p.installed(ctx, fmt.Sprintf("prefect-%x", key[:8]), func(dir string) error {
+		if _, err := tool(ctx, nil, python, "-m", "venv", dir); err != nil {
+			return err
+		}
+		if _, err := tool(ctx, nil, inVenv(dir, "python"), "-m", "pip", "install", "--quiet", "uv=="+uvVersion); err != nil {
+			return err
+		}
+		list := filepath.Join(dir, "requirements.txt")
+		if err := os.WriteFile(list, []byte(requirements), 0o600); err != nil {
+			return err
+		}
+		_, err := tool(ctx, nil, inVenv(dir, "uv"), "pip", "install", "--quiet", "--python", inVenv(dir, "python"), "--compile-bytecode", "-r", list)
+		return err
+	})
+	return inVenv(dir, "python"), err
+}
+
+func inVenv(dir, program string) string {
+	if runtime.GOOS == "windows" {
+		return filepath.Join(dir, "Scripts", program+".exe")
+	}
+	return filepath.Join(dir, "bin", program)
+}
+
+// basePython finds a Python that can make environments; identity changes when such an environment would no longer work.
+func (p *place) basePython(ctx context.Context) (python, identity string, err error) {
+	python, identity, err = probePython(ctx)
+	if err == nil || ctx.Err() != nil {
+		return python, identity, err
+	}
+	if _, debian := os.Stat("/etc/debian_version"); debian != nil || os.Geteuid() != 0 {
+		return "", "", fmt.Errorf("%w; install Python 3.10 or newer with its venv module (on Debian: apt-get install python3 python3-venv)", err)
+	}
+	p.say("installing python3-venv with apt-get")
+	quiet := []string{"DEBIAN_FRONTEND=noninteractive"}
+	if _, err := tool(ctx, quiet, "apt-get", "update", "-qq"); err != nil {
+		return "", "", err
+	}
+	if _, err := tool(ctx, quiet, "apt-get", "install", "-yqq", "--no-install-recommends", "python3", "python3-venv"); err != nil {
+		return "", "", err
+	}
+	return probePython(ctx)
+}
+
+func probePython(ctx context.Context) (python, identity string, err error) {
+	name := "python3"
+	if runtime.GOOS == "windows" {
+		name = "python"
+	}
+	python, err = exec.LookPath(name)
+	if err != nil {
+		return "", "", errors.New("no Python found")
+	}
+	out, err := tool(ctx, nil, python, "-c", "import ensurepip, sys, venv; assert sys.version_info >= (3, 10), 'is older than Python 3.10'; print(sys.base_prefix, sys.version)")
+	if err != nil {
+		return "", "", fmt.Errorf("%q is not usable: %w", python, err)
+	}
+	return python, string(out), nil
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// server is one kind of server that testbed can start.
+type server struct {
+	name  string
+	gives []string // names of the environment variables
+	// start installs what is missing, starts the server and returns once it answers. Whatever it leaves running it has handed to
+	// place.daemon, also when it fails.
+	start func(ctx context.Context, p *place) (env []string, err error)
+}
+
+// place is where one server runs: its own state directory, its daemons and a voice.
+type place struct {
+	name  string
+	dir   string // empty at first, removed at the end
+	cache string // shared by all testbeds of the user, remains
+	say   func(format string, args ...any)
+
+	daemons []*daemon
+}
+
+// bed is what runs.
+type bed struct {
+	dir    string
+	places []*place
+	env    []string
+}
+
+// startAll starts the servers at once and returns when all of them answer; with an error, nothing is left running.
+func startAll(signals <-chan os.Signal, chosen []server, stderr io.Writer) (_ *bed, err error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "flowship-testbed-")
+	if err != nil {
+		return nil, err
+	}
+	b := &bed{dir: dir}
+	defer func() {
+		if err != nil {
+			b.stop()
+		}
+	}()
+	ctx, unwatch := untilSignal(signals)
+	defer unwatch()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	var (
+		voice sync.Mutex
+		wg    sync.WaitGroup
+		envs  = make([][]string, len(chosen))
+		errs  = make([]error, len(chosen))
+	)
+	say := func(format string, args ...any) {
+		voice.Lock()
+		defer voice.Unlock()
+		fmt.Fprintf(stderr, "testbed: "+format+"\n", args...)
+	}
+	for i, s := range chosen {
+		p := &place{name: s.name, dir: filepath.Join(dir, s.name), cache: cache, say: say}
+		b.places = append(b.places, p)
+		wg.Go(func() {
+			if errs[i] = os.Mkdir(p.dir, 0o700); errs[i] == nil {
+				envs[i], errs[i] = s.start(ctx, p)
+			}
+			if errs[i] != nil {
+				errs[i] = fmt.Errorf("%s: %w", s.name, errs[i])
+				// One server less, and the command cannot run: the others need not get ready.
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	// The server that failed by itself comes first, or alone; those that were cancelled for it only repeat that.
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return nil, err
+		}
+	}
+	if err := cmp.Or(context.Cause(ctx), errors.Join(errs...)); err != nil {
+		return nil, err
+	}
+	for _, env := range envs {
+		b.env = append(b.env, env...)
+	}
+	return b, nil
+}
+
+func (b *bed) stop() {
+	var wg sync.WaitGroup
+	for _, p := range b.places {
+		for _, d := range p.daemons {
+			wg.Go(d.stop)
+		}
+	}
+	wg.Wait()
+	os.RemoveAll(b.dir)
+}
+
+// daemon is a process that serves until it is stopped, with every process that it started.
+type daemon struct {
+	cmd   *exec.Cmd
+	log   string
+	done  chan struct{} // closed once the process has ended
+	grace time.Duration // from TERM to KILL
+}
+
+// daemon starts a process with its output in a file of the place.
+func (p *place) daemon(name string, cmd *exec.Cmd) (*daemon, error) {
+	d := &daemon{cmd: cmd, log: filepath.Join(p.dir, name+".log"), done: make(chan struct{}), grace: 15 * time.Second}
+	out, err := os.Create(d.log)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	ownGroup(cmd)
+	dieWithParent(cmd)
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p.daemons = append(p.daemons, d)
+	go func() {
+		defer close(d.done)
+		cmd.Wait() // how it ended shows in its log
+	}()
+	return d, nil
+}
+
+func (d *daemon) stop() {
+	stopGroup(d.cmd.Process, d.done, d.grace)
+	<-d.done
+}
+
+// ready waits until a GET of url answers 200.
+func (d *daemon) ready(ctx context.Context, url string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if answers(ctx, url) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-d.done:
+			return fmt.Errorf("ended before it was ready:\n%s", d.tail())
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("no answer from %s within %s:\n%s", url, within, d.tail())
+			}
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func answers(ctx context.Context, url string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// tail returns the end of the log.
+func (d *daemon) tail() []byte {
+	const lines = 20
+	b, err := os.ReadFile(d.log)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	b = bytes.TrimSpace(b)
+	all := bytes.Split(b, []byte("\n"))
+	return bytes.Join(all[max(0, len(all)-lines):], []byte("\n"))
+}
+
+// freePort returns a port of 127.0.0.1 on which nothing listens. It lies below the ports that systems hand out for port 0: a slow server
+// takes seconds to listen on it, and in that time no outgoing connection of this machine may get the port.
+func freePort() (int, error) {
+	for range 100 {
+		port := 15000 + rand.IntN(15000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		return port, l.Close()
+	}
+	return 0, errors.New("no free port found")
+}

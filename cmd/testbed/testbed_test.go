@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRunUsage(t *testing.T) {
+	for _, test := range []struct {
+		name           string
+		args           []string
+		code           int
+		stdout, stderr string // stderr: the beginning
+	}{
+		{"list", []string{"-list"}, 0, "prefect    FLOWSHIP_TEST_PYTHON FLOWSHIP_TEST_PREFECT_API\n", ""},
+		{"unknown server", []string{"-servers", "prefect,s4", "true"}, 2, "", "testbed: no server is named \"s4\"; see testbed -list\n"},
+		{"unknown flag", []string{"-l"}, 2, "", "flag provided but not defined: -l\n"},
+		{"no command", nil, 2, "", "usage: testbed "},
+		{"help", []string{"-h"}, 0, "", "usage: testbed "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var stdout, stderr strings.Builder
+			if code := run(test.args, &stdout, &stderr); code != test.code {
+				t.Errorf("code %d, want %d", code, test.code)
+			}
+			if diff := cmp.Diff(test.stdout, stdout.String()); diff != "" {
+				t.Errorf("stdout (-want +got):\n%s", diff)
+			}
+			if !strings.HasPrefix(stderr.String(), test.stderr) {
+				t.Errorf("stderr %q, want it to begin with %q", stderr.String(), test.stderr)
+			}
+		})
+	}
+}
+
+func newPlace(t *testing.T) *place {
+	return &place{name: "test", dir: t.TempDir(), cache: t.TempDir(), say: t.Logf}
+}
+
+func TestInstalledOnce(t *testing.T) {
+	p := newPlace(t)
+	var builds atomic.Int32
+	build := func(dir string) error {
+		builds.Add(1)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, "tool"), nil, 0o700)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			dir, err := p.installed(t.Context(), "key", build)
+			if err != nil {
+				t.Error(err)
+			} else if _, err := os.Stat(filepath.Join(dir, "tool")); err != nil {
+				t.Errorf("returned before it was complete: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := builds.Load(); n != 1 {
+		t.Errorf("built %d times, want once", n)
+	}
+}
+
+func TestInstalledAfterFailure(t *testing.T) {
+	p := newPlace(t)
+	broken := errors.New("no network")
+	dir := filepath.Join(p.cache, "key")
+	if _, err := p.installed(t.Context(), "key", func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), broken) }); !errors.Is(err, broken) {
+		t.Fatalf("error %v, want %v", err, broken)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a failed installation left %s (%v)", dir, err)
+	}
+	// What a killed testbed leaves: a directory without the mark.
+	if err := os.MkdirAll(filepath.Join(dir, "half"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.installed(t.Context(), "key", func(dir string) error { return os.Mkdir(dir, 0o700) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "half")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the remains of an interrupted installation are in use (%v)", err)
+	}
+}
+
+func TestLockIsGivenUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, err := lock(t.Context(), path, func() { t.Error("waited for a free lock") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := lock(ctx, path, cancel); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
+	}
+}
