@@ -38,6 +38,7 @@ type Invocation struct {
 	Parameters   json.RawMessage // a JSON object; used only where FlowRun is nil; nil means {}
 	Dependencies string          // requirement lines for the job's environment, may be empty
 	Include      []string        // the include patterns that selected the files
+	Source       bool            // the entrypoint's own source was packed beside them
 }
 
 // Program names a Go flow's executable in the same storage.
@@ -71,7 +72,8 @@ type Flowship struct {
 	Command    []string
 	Program    *Program
 	Archive    *Archive // nil when no files travel
-	Include    []string
+	Include    []string // the patterns that selected the files
+	Source     bool     // the entrypoint's own source was packed beside them
 	Files      []Entry
 }
 
@@ -94,6 +96,7 @@ func NewDocument(inv Invocation, m *Manifest, archive *Archive) (*Document, erro
 			Command:    inv.Command,
 			Program:    inv.Program,
 			Include:    inv.Include,
+			Source:     inv.Source,
 		},
 	}
 	if m != nil && len(m.Entries) > 0 {
@@ -261,6 +264,7 @@ func (f *Flowship) write(e *objectWriter) {
 		e.member("archive", archiveJSON{SHA256: f.Archive.SHA256.Hex(), Size: f.Archive.Size})
 	}
 	e.member("include", notNull(f.Include))
+	e.member("source", f.Source)
 	e.key("files")
 	e.raw("[")
 	for i := range f.Files {
@@ -368,6 +372,8 @@ func (f *Flowship) read(dec *json.Decoder) error {
 			return nil
 		case "include":
 			return dec.Decode(&f.Include)
+		case "source":
+			return dec.Decode(&f.Source)
 		case "files":
 			return f.readFiles(dec)
 		}

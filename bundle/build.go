@@ -1,0 +1,80 @@
+package bundle
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// BuildOptions are the options of [Build]; nil is the default.
+type BuildOptions struct {
+	Cache    *Cache // told what the files hashed to
+	Progress func(bytes int64)
+}
+
+// Built is a bundle in a directory.
+type Built struct {
+	DocumentPath string
+	Digest       Digest // of the document
+	Document     *Document
+	Manifest     *Manifest
+	Archive      *Archive // nil when no files travel
+}
+
+// Build packs the collection and writes the invocation's bundle into dir, which is made if need
+// be: the sidecar under its key, then the document as bundle.json. Prefect's own
+// `python -m prefect.bundles.execute --key DIR/bundle.json` runs what is there.
+func Build(ctx context.Context, c *Collection, inv Invocation, dir string, opts *BuildOptions) (*Built, error) {
+	if opts == nil {
+		opts = &BuildOptions{}
+	}
+	b := &Built{DocumentPath: filepath.Join(dir, documentName), Manifest: &Manifest{Digest: newCanonical().sum()}}
+	if len(c.Files) > 0 {
+		if err := b.pack(ctx, c, dir, opts); err != nil {
+			return nil, err
+		}
+	} else if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, writeError(dir, err)
+	}
+	inv.Include, inv.Source = c.Include, c.entrypoint != ""
+	var err error
+	if b.Document, err = NewDocument(inv, b.Manifest, b.Archive); err != nil {
+		return nil, err
+	}
+	err = writeAtomic(b.DocumentPath, 0o666, true, func(f *os.File) (err error) {
+		b.Digest, err = b.Document.Write(f)
+		return err
+	})
+	if err != nil {
+		return nil, writeError(b.DocumentPath, err)
+	}
+	return b, nil
+}
+
+// pack writes the sidecar, whose name is known only when it has been written.
+func (b *Built) pack(ctx context.Context, c *Collection, dir string, opts *BuildOptions) error {
+	files := filepath.Join(dir, filepath.FromSlash(filesKeyPrefix))
+	if err := os.MkdirAll(files, 0o777); err != nil {
+		return writeError(files, err)
+	}
+	unnamed := temporaryName(files)
+	started := time.Now()
+	packed, err := PackFile(ctx, c, unnamed, &PackOptions{Progress: opts.Progress})
+	if err != nil {
+		return err
+	}
+	b.Manifest, b.Archive = packed.Manifest, packed.Archive
+	named := filepath.Join(dir, filepath.FromSlash(packed.Manifest.FilesKey()))
+	if err := os.Rename(unnamed, named); err != nil {
+		os.Remove(unnamed)
+		return writeError(named, err)
+	}
+	if err := syncDir(files); err != nil {
+		return writeError(files, err)
+	}
+	if opts.Cache != nil {
+		opts.Cache.store(c, packed.Manifest.Digest, started)
+	}
+	return nil
+}
