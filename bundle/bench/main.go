@@ -236,7 +236,7 @@ func (b *bench) timePrefect(ctx context.Context, root string, r *result) (string
 		return "", err
 	}
 	if packed.Files != r.tree.files || len(packed.Rounds) == 0 {
-		return "", fmt.Errorf("Prefect packed %d files of %d", packed.Files, r.tree.files)
+		return "", fmt.Errorf("packed %d files of %d by Prefect", packed.Files, r.tree.files)
 	}
 	r.prefectZip = packed.Size
 	fastest := packed.Rounds[0].Seconds
