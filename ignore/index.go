@@ -9,10 +9,15 @@ type index struct {
 	exts     map[string][]int // *.ext, by ".ext"
 	suffixes *[256][]int      // another suffix, by its last byte
 	prefixes *[256][]int      // another prefix, by its first byte
-	scan     []int            // none of these: tried on every path
-	regexps  []int            // inexact: tried on every path
+	scan     []candidate      // none of these, or inexact: tried on every path that has its texts
 
 	everything, belowByDir, belowByItself int // the last rule of each reach, or -1
+}
+
+// candidate is a rule that cannot be looked up.
+type candidate struct {
+	rule  int
+	texts pairs
 }
 
 func newIndex(rules []rule) index {
@@ -26,16 +31,15 @@ func newIndex(rules []rule) index {
 			x.belowByDir = max(x.belowByDir, i)
 		case p.reach == belowByItself:
 			x.belowByItself = max(x.belowByItself, i)
-		case p.inexact:
-			x.regexps = append(x.regexps, i)
-		default:
-			x.file(i, p.key())
+		case p.inexact || !x.file(i, p.key()):
+			x.scan = append(x.scan, candidate{i, p.texts()})
 		}
 	}
 	return x
 }
 
-func (x *index) file(i int, s *segment) {
+// file enters rule i under the segment s, if one can look it up.
+func (x *index) file(i int, s *segment) bool {
 	switch {
 	case s.kind == literal:
 		if x.names == nil {
@@ -60,8 +64,9 @@ func (x *index) file(i int, s *segment) {
 		b := s.prefix[0]
 		x.prefixes[b] = append(x.prefixes[b], i)
 	default:
-		x.scan = append(x.scan, i)
+		return false
 	}
+	return true
 }
 
 // isExtension reports whether the suffix is all that follows the last dot.
@@ -104,8 +109,9 @@ func (k *ranking) note(r rank, i int) {
 	}
 }
 
-// search finds the deciding rule with the index.
-func (rs *Rules) search(c components) ranking {
+// search finds the deciding rule with the index. It takes the path apart from its components because regexp retains it: the components
+// would leave the stack with it.
+func (rs *Rules) search(path string, c components) ranking {
 	x := &rs.index
 	best := ranking{whole: x.everything, above: -1}
 	n := c.len()
@@ -130,17 +136,24 @@ func (rs *Rules) search(c components) ranking {
 			rs.try(x.prefixes[name[0]], c, i, &best)
 		}
 	}
-	for _, i := range x.scan {
-		if i <= best.whole {
-			break
-		}
-		best.note(rs.rules[i].match(c), i)
+	if len(x.scan) == 0 {
+		return best
 	}
-	for _, i := range x.regexps {
-		if i <= best.whole {
+	var have pairs
+	have.addPath(path)
+	for k := range x.scan {
+		s := &x.scan[k]
+		if s.rule <= best.whole {
 			break
 		}
-		best.note(rs.rules[i].matchRegexp(c.path), i)
+		if !have.contains(&s.texts) {
+			continue
+		}
+		if p := &rs.rules[s.rule].pattern; p.inexact {
+			best.note(p.matchRegexp(path), s.rule)
+		} else {
+			best.note(p.match(c), s.rule)
+		}
 	}
 	return best
 }

@@ -135,10 +135,7 @@ func TestAgainstPathspec(t *testing.T) {
 			judged, decided := 0, 0
 			for range crossCheckPaths(t) / perQuestion {
 				lines := p.lines(r)
-				paths := make([]string, perQuestion)
-				for i := range paths {
-					paths[i] = p.path(r)
-				}
+				paths := p.paths(r, lines, perQuestion)
 				var want answer
 				py.ask(t, question{Lines: raw(lines), Paths: raw(paths)}, &want)
 				rules, err := Compile("", lines)
@@ -167,13 +164,11 @@ func TestFilesAgainstPathspec(t *testing.T) {
 	for range crossCheckPaths(t) / 10 {
 		p := pick(r, profiles)
 		var b strings.Builder
-		for _, line := range p.lines(r) {
+		lines := p.lines(r)
+		for _, line := range lines {
 			b.WriteString(line + pick(r, ends))
 		}
-		paths := make([]string, 20)
-		for i := range paths {
-			paths[i] = p.path(r)
-		}
+		paths := p.paths(r, lines, 20)
 		var want answer
 		py.ask(t, question{File: []byte(b.String()), Paths: raw(paths)}, &want)
 		rules, err := ParseFile(".prefectignore", []byte(b.String()))

@@ -13,7 +13,7 @@ type profile struct {
 	tails []string // what lines may end in
 }
 
-var profiles = []profile{
+var profiles = withMixture([]profile{
 	{
 		name:  "plain",
 		atoms: []string{"a", "b", "ab", ".log", ".py", "dir", "src"},
@@ -37,7 +37,7 @@ var profiles = []profile{
 	}, {
 		name:  "unicode",
 		atoms: []string{"a", "é", "e\u0301", "日", "\U0001f600", "\ufffd", "\u00a0", "K", "\u212a", "ß", "\xe9", "\xff", "\x80", "\xc3", "\xa9", "\ue000"},
-		globs: []string{"*", "?", "[é]", "[!é]", "[a-日]", "[日-\U0010ffff]", "[\u00e0-\uffff]", "[\x80-\xff]", "[+-\xff]", "[\ufffd]"},
+		globs: []string{"*", "?", "\xc3\\\xa9", `\é`, "[é]", "[!é]", "[a-日]", "[日-\U0010ffff]", "[\u00e0-\uffff]", "[\x80-\xff]", "[+-\xff]", "[\ufffd]"},
 		tails: []string{"", "/", "\u00a0", "\u3000", "\u200b"},
 	}, {
 		name:  "controls",
@@ -50,6 +50,17 @@ var profiles = []profile{
 		globs: []string{"*", "**", "/", "//", "./", "?", "[!a]", "[.-0]", "a/", "/**/"},
 		tails: []string{"", "/", "//", "/**", "/."},
 	},
+})
+
+// withMixture adds a profile that has everything of the others.
+func withMixture(profiles []profile) []profile {
+	all := profile{name: "mixture"}
+	for _, p := range profiles {
+		all.atoms = append(all.atoms, p.atoms...)
+		all.globs = append(all.globs, p.globs...)
+		all.tails = append(all.tails, p.tails...)
+	}
+	return append(profiles, all)
 }
 
 func (p profile) line(r *rand.Rand) string {
@@ -103,6 +114,52 @@ func (p profile) path(r *rand.Rand) string {
 		}
 	}
 	return b.String()
+}
+
+// pathLike makes a path that a line may match: each wildcard replaced by something it could stand for.
+func (p profile) pathLike(r *rand.Rand, line string) string {
+	line = strings.TrimPrefix(strings.TrimPrefix(line, "!"), "/")
+	var b strings.Builder
+	if r.IntN(4) == 0 {
+		b.WriteString(pick(r, p.atoms) + "/")
+	}
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case strings.HasPrefix(line[i:], "**"):
+			b.WriteString(pick(r, []string{"", pick(r, p.atoms), p.path(r)}))
+			i++
+		case c == '*':
+			b.WriteString(pick(r, []string{"", pick(r, p.atoms)}))
+		case c == '?':
+			b.WriteString(pick(r, p.atoms))
+		case c == '[' && strings.Contains(line[i+1:], "]"):
+			end := i + 1 + strings.IndexByte(line[i+1:], ']')
+			b.WriteString(pick(r, []string{line[i+1 : end], pick(r, p.atoms), pick(r, p.atoms), "/"}))
+			i = end
+		case c == '\\' && i+1 < len(line):
+			i++
+			b.WriteByte(line[i])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	if r.IntN(3) == 0 {
+		b.WriteString("/" + pick(r, p.atoms))
+	}
+	return b.String()
+}
+
+// paths makes n paths, half of them such as the lines may match.
+func (p profile) paths(r *rand.Rand, lines []string, n int) []string {
+	paths := make([]string, n)
+	for i := range paths {
+		if i%2 == 0 && len(lines) > 0 {
+			paths[i] = p.pathLike(r, pick(r, lines))
+		} else {
+			paths[i] = p.path(r)
+		}
+	}
+	return paths
 }
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }

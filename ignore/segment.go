@@ -116,11 +116,14 @@ func (t token) inexact(in segmentKind) bool {
 func tokenize(name string) ([]token, fault) {
 	var tokens []token
 	var run strings.Builder
-	push := func(t token) {
+	endText := func() {
 		if run.Len() > 0 {
 			tokens = append(tokens, token{kind: text, text: run.String()})
 			run.Reset()
 		}
+	}
+	push := func(t token) {
+		endText()
 		// Several stars in a row mean no more than one.
 		if t.kind != star || len(tokens) == 0 || tokens[len(tokens)-1].kind != star {
 			tokens = append(tokens, t)
@@ -132,6 +135,10 @@ func tokenize(name string) ([]token, fault) {
 		case '\\':
 			if i++; i == len(name) {
 				return nil, danglingEscape
+			}
+			if !utf8.RuneStart(name[i]) {
+				// An invalid byte of its own, though without the backslash it might complete the character before.
+				endText()
 			}
 			run.WriteByte(name[i])
 		case '*':
@@ -153,9 +160,7 @@ func tokenize(name string) ([]token, fault) {
 			run.WriteByte(name[i])
 		}
 	}
-	if run.Len() > 0 {
-		tokens = append(tokens, token{kind: text, text: run.String()})
-	}
+	endText()
 	return tokens, result
 }
 
