@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowship/flowship/bundle"
+)
+
+type buildOptions struct {
+	selection
+	parameters
+	out          string
+	dryRun       bool
+	writeLock    string
+	name         string
+	requirements string
+	noCache      bool
+}
+
+func newBuildCommand(c *console) *cobra.Command {
+	opts := &buildOptions{}
+	cmd := &cobra.Command{
+		Use:         "build [ENTRYPOINT] --include PATTERN... {--out DIR | --dry-run} [-- COMMAND...]",
+		Short:       "Pack files and an invocation into a bundle",
+		Annotations: map[string]string{packing: ""},
+		Long: `Build packs the files that --include selects, with the invocation of a python flow
+(ENTRYPOINT is path/flow.py:name) or of a command line, into the directory --out.
+The flow's program is read, never run. Building again gives the same bytes.
+
+--dry-run writes no bundle: it shows each file and why it is packed, what ignore
+files left out, and the key. --write-lock writes what the bundle holds into a lock
+file, one line a file, made to be committed; bundle verify --lock compares.`,
+		Example: `  flowship bundle build flows/etl.py:main --include 'data/*.csv' --out dist
+  flowship bundle build --include . --include '!*.tmp' --out dist -- sh run.sh
+  flowship bundle build --include data/ --dry-run
+  flowship bundle build flows/etl.py:main --out dist --write-lock flow.lock`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := opts.target(cmd, args)
+			if err != nil {
+				return err
+			}
+			return runBuild(cmd.Context(), c, opts, t)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	opts.selection.register(flags)
+	flags.StringVar(&opts.out, "out", "", "`DIR` to write the bundle to, made if need be")
+	flags.BoolVar(&opts.dryRun, "dry-run", false, "show what would be packed, write no bundle")
+	flags.StringVar(&opts.writeLock, "write-lock", "", "write a lock `FILE`")
+	opts.parameters.register(flags)
+	flags.StringVar(&opts.name, "name", "", "`NAME` of the flow run")
+	flags.StringVar(&opts.requirements, "requirements", "", "requirements `FILE` that the job installs (default: none, its image has them)")
+	registerNoCache(flags, &opts.noCache)
+	return cmd
+}
+
+func runBuild(ctx context.Context, c *console, opts *buildOptions, t *target) error {
+	if err := opts.check(t); err != nil {
+		return err
+	}
+	inv := t.invocation
+	inv.Name = opts.name
+	var err error
+	if inv.Parameters, err = opts.parameters.read(c.in); err != nil {
+		return err
+	}
+	if opts.requirements != "" {
+		text, err := os.ReadFile(opts.requirements)
+		if err != nil {
+			return pathError(opts.requirements, err)
+		}
+		inv.Dependencies = string(text)
+	}
+	files, err := bundle.Collect(ctx, t.base, opts.include, t.collect)
+	if err != nil {
+		return err
+	}
+	c.warnCollected(files)
+	r := &report{runtime: inv.Runtime, entrypoint: inv.Entrypoint, command: inv.Command, sensitive: files.Sensitive, collection: files}
+	if err := opts.build(ctx, c, r, inv); err != nil {
+		return err
+	}
+	if opts.writeLock != "" {
+		if err := writeLock(opts.writeLock, bundle.NewLock(r.digest, r.manifest)); err != nil {
+			return err
+		}
+	}
+	if c.json {
+		return c.writeJSON(r.writeJSON)
+	}
+	return c.print(func(w *bufio.Writer) { r.writeText(w, c.outStyled, r.document == "") })
+}
+
+// check refuses what the flags together cannot mean.
+func (o *buildOptions) check(t *target) error {
+	switch {
+	case o.out != "" && o.dryRun:
+		return usagef("", "both --out and --dry-run")
+	case o.out == "" && !o.dryRun && o.writeLock == "":
+		return usagef("--out DIR writes a bundle, --dry-run shows what it would hold", "nothing to do without --out, --dry-run or --write-lock")
+	case o.out != "" && t.invocation.Runtime == "":
+		return usagef("name path/flow.py:name, or a command after --; --dry-run needs neither", "--out without an ENTRYPOINT or a COMMAND: the bundle would call nothing")
+	}
+	return nil
+}
+
+// build packs into --out or, without, only hashes.
+func (o *buildOptions) build(ctx context.Context, c *console, r *report, inv bundle.Invocation) error {
+	if o.out == "" {
+		p := c.startProgress("hashing", r.collection.TotalSize())
+		defer p.stop()
+		var err error
+		r.manifest, err = bundle.Hash(ctx, r.collection, &bundle.HashOptions{Cache: statCache(o.noCache), Progress: p.add})
+		return err
+	}
+	p := c.startProgress("packing", r.collection.TotalSize())
+	defer p.stop()
+	built, err := bundle.Build(ctx, r.collection, inv, o.out, &bundle.BuildOptions{Cache: statCache(o.noCache), Progress: p.add})
+	if err != nil {
+		return err
+	}
+	r.document, r.digest, r.manifest = built.DocumentPath, built.Digest, built.Manifest
+	r.archiveSize = new(int64)
+	if built.Archive != nil {
+		*r.archiveSize = built.Archive.Size
+	}
+	return nil
+}

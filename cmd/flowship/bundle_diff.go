@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowship/flowship/bundle"
+)
+
+func newDiffCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use:   "diff REF REF",
+		Short: "Show which files differ between two bundles",
+		Long: `Diff compares the files of two bundles by path, permissions, size and content. It
+exits 1 when they differ, 0 when they do not.`,
+		Example: `  flowship bundle diff yesterday today`,
+		Args:    arguments("REF", "REF"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runDiff(cmd.Context(), c, args[0], args[1])
+		},
+	}
+}
+
+type entryJSON struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	Mode   string `json:"mode"`
+	SHA256 string `json:"sha256"`
+}
+
+// stateJSON is a changed file on one side; its path stands beside.
+type stateJSON struct {
+	Size   int64  `json:"size"`
+	Mode   string `json:"mode"`
+	SHA256 string `json:"sha256"`
+}
+
+type changeJSON struct {
+	Path string    `json:"path"`
+	From stateJSON `json:"from"`
+	To   stateJSON `json:"to"`
+}
+
+func stateOf(e bundle.Entry) stateJSON {
+	return stateJSON{Size: e.Size, Mode: e.Mode.String(), SHA256: e.SHA256.Hex()}
+}
+
+func runDiff(ctx context.Context, c *console, from, to string) error {
+	old, err := manifestOf(ctx, c, from)
+	if err != nil {
+		return err
+	}
+	new, err := manifestOf(ctx, c, to)
+	if err != nil {
+		return err
+	}
+	d := bundle.Diff(old, new)
+	if c.json {
+		err = c.writeJSON(func(j *jsonWriter) { writeDifference(j, d) })
+	} else {
+		err = c.print(func(w *bufio.Writer) { printDifference(w, c.outStyled, d) })
+	}
+	if err != nil || d.Empty() {
+		return err
+	}
+	return exitStatus(exitDifferent)
+}
+
+func manifestOf(ctx context.Context, c *console, ref string) (*bundle.Manifest, error) {
+	b, closeBundle, err := openBundle(ctx, c, ref)
+	if err != nil {
+		return nil, err
+	}
+	defer closeBundle()
+	return b.Manifest(ctx)
+}
+
+func writeDifference(j *jsonWriter, d *bundle.Difference) {
+	entries := func(list []bundle.Entry) func() {
+		return func() {
+			for _, e := range list {
+				j.element(entryJSON{Path: e.Path, Size: e.Size, Mode: e.Mode.String(), SHA256: e.SHA256.Hex()})
+			}
+		}
+	}
+	j.object(func() {
+		j.key("added")
+		j.list(entries(d.Added))
+		j.key("removed")
+		j.list(entries(d.Removed))
+		j.key("changed")
+		j.list(func() {
+			for _, x := range d.Changed {
+				j.element(changeJSON{Path: x.Path, From: stateOf(x.From), To: stateOf(x.To)})
+			}
+		})
+	})
+}
+
+func printDifference(w *bufio.Writer, styled bool, d *bundle.Difference) {
+	line := func(s style, mark, path, detail string) {
+		fmt.Fprintf(w, "%s %s  %s\n", paint(styled, s, mark), shown(path), paint(styled, dim, detail))
+	}
+	for _, e := range d.Added {
+		line(green, "+", e.Path, humanSize(e.Size))
+	}
+	for _, e := range d.Removed {
+		line(red, "-", e.Path, humanSize(e.Size))
+	}
+	for _, x := range d.Changed {
+		line(yellow, "~", x.Path, changed(x))
+	}
+}
+
+// changed says in words what is not the same.
+func changed(x bundle.Change) string {
+	var parts []string
+	if x.From.Mode != x.To.Mode {
+		parts = append(parts, fmt.Sprintf("mode %s → %s", x.From.Mode, x.To.Mode))
+	}
+	switch {
+	case x.From.Size != x.To.Size:
+		parts = append(parts, fmt.Sprintf("%s → %s", humanSize(x.From.Size), humanSize(x.To.Size)))
+	case x.From.SHA256 != x.To.SHA256:
+		parts = append(parts, fmt.Sprintf("other content, still %s", humanSize(x.From.Size)))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowship/flowship/bundle"
+)
+
+type verifyOptions struct {
+	digest  string
+	against string
+	lock    string
+}
+
+func newVerifyCommand(c *console) *cobra.Command {
+	opts := &verifyOptions{}
+	cmd := &cobra.Command{
+		Use:   "verify REF",
+		Short: "Prove that a bundle holds what it says, and what you expect",
+		Long: `Verify reads the whole bundle and compares every byte with what the document
+promises. It then compares with what you know: the digest of the document (or of
+the zip, where REF is a sidecar), the directory that it was built from, the lock
+file in your repository. It exits 3 and lists what differs.`,
+		Example: `  flowship bundle verify dist
+  flowship bundle verify dist --lock flow.lock
+  flowship bundle verify dist --against flows
+  flowship bundle verify dist --digest sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae`,
+		Args: arguments("REF"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runVerify(cmd.Context(), c, opts, args[0])
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&opts.digest, "digest", "", "what the document must hash to: `sha256:…`")
+	flags.StringVar(&opts.against, "against", "", "`DIR` that must give the same files when packed again")
+	flags.StringVar(&opts.lock, "lock", "", "lock `FILE` that the bundle must agree with")
+	return cmd
+}
+
+func runVerify(ctx context.Context, c *console, opts *verifyOptions, ref string) error {
+	want, err := opts.read()
+	if err != nil {
+		return err
+	}
+	report, err := verify(ctx, c, ref, want)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		err = c.writeJSON(func(j *jsonWriter) {
+			j.object(func() {
+				j.member("ok", report.OK)
+				j.key("problems")
+				j.list(func() {
+					for _, p := range report.Problems {
+						j.element(p)
+					}
+				})
+			})
+		})
+	} else {
+		err = c.print(func(w *bufio.Writer) { writeProblems(w, c.outStyled, report) })
+	}
+	if err != nil || report.OK {
+		return err
+	}
+	return opts.verdict(ref, report)
+}
+
+// read turns the flags into what the library compares with.
+func (o *verifyOptions) read() (*bundle.VerifyOptions, error) {
+	want := &bundle.VerifyOptions{Against: o.against}
+	if o.digest != "" {
+		var err error
+		if want.Digest, err = bundle.ParseDigest(o.digest); err != nil {
+			return nil, &usageError{err: err}
+		}
+	}
+	if o.lock != "" {
+		f, err := os.Open(o.lock)
+		if err != nil {
+			return nil, pathError(o.lock, err)
+		}
+		defer f.Close()
+		if want.Lock, err = bundle.ReadLock(f); err != nil {
+			return nil, &hinted{err: err, hint: "write it again: bundle build --write-lock FILE"}
+		}
+	}
+	return want, nil
+}
+
+func verify(ctx context.Context, c *console, ref string, want *bundle.VerifyOptions) (*bundle.Report, error) {
+	b, closeBundle, err := openBundle(ctx, c, ref)
+	if k := bundle.KindOf(err); k == bundle.KindTampered || k == bundle.KindRefused {
+		// Not even a bundle: that is a finding, not a failure.
+		return &bundle.Report{Problems: []bundle.Problem{{Kind: bundle.ProblemDocument, Path: ref, Detail: err.Error()}}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer closeBundle()
+	size := int64(0)
+	if info, err := os.Stat(b.ArchivePath); err == nil {
+		size = info.Size()
+	}
+	p := c.startProgress("verifying", size)
+	defer p.stop()
+	want.Progress = p.add
+	return b.Verify(ctx, want)
+}
+
+func writeProblems(w *bufio.Writer, styled bool, report *bundle.Report) {
+	if report.OK {
+		w.WriteString(paint(styled, green, "ok") + "\n")
+		return
+	}
+	t := &table{head: []string{"PROBLEM", "PATH", "DETAIL"}}
+	for _, p := range report.Problems {
+		t.add(cell{string(p.Kind), red}, text(shown(p.Path)), text(shown(p.Detail)))
+	}
+	t.write(w, styled)
+}
+
+// verdict is the error of a bundle that does not verify.
+func (o *verifyOptions) verdict(ref string, report *bundle.Report) error {
+	hint := readingHint(bundle.KindTampered)
+	if o.lock != "" {
+		hint = "if the change is meant, write the lock file again: bundle build --write-lock " + o.lock
+	}
+	return &hinted{
+		err:  errors.New(shown(ref) + " does not verify: " + count(len(report.Problems), "problem")),
+		kind: kind(bundle.KindTampered),
+		hint: hint,
+	}
+}

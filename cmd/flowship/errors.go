@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowship/flowship/bundle"
+)
+
+// kind is the word that says what sort of thing went wrong, in JSON and for the exit code.
+// Those of package bundle are its own words.
+type kind string
+
+const (
+	kindUsage    kind = "usage"
+	kindTimeout  kind = "timeout"
+	kindInternal kind = "internal"
+)
+
+// The exit codes that are not 0. A command that is run ends flowship with the command's own.
+const (
+	exitDifferent   = 1
+	exitUsage       = 2
+	exitRefused     = 3
+	exitNotFound    = 4
+	exitUnavailable = 5
+	exitTimeout     = 124
+	exitInterrupted = 130
+)
+
+func (k kind) exitCode() int {
+	switch bundle.Kind(k) {
+	case bundle.KindNotFound:
+		return exitNotFound
+	case bundle.KindTampered, bundle.KindRefused:
+		return exitRefused
+	case bundle.KindEmpty, bundle.KindWhitespace, bundle.KindNullByte, bundle.KindAbsolute, bundle.KindTraversal,
+		bundle.KindSymlinkLoop, bundle.KindInvalidPattern, bundle.KindUnreadable, bundle.KindChanged, bundle.KindConflict:
+		return exitUsage
+	}
+	switch k {
+	case kindUsage:
+		return exitUsage
+	case kindTimeout:
+		return exitTimeout
+	}
+	return exitUnavailable
+}
+
+// usageError is a command line that cannot be meant.
+type usageError struct {
+	err  error
+	hint string // what to type instead; "" points to --help
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(hint, format string, args ...any) error {
+	return &usageError{err: fmt.Errorf(format, args...), hint: hint}
+}
+
+// hinted is an error for which the command knows better than its kind what to do next.
+type hinted struct {
+	err  error
+	kind kind // "" to let the error say
+	hint string
+}
+
+func (e *hinted) Error() string { return e.err.Error() }
+func (e *hinted) Unwrap() error { return e.err }
+
+// exitStatus ends the process with a code and says nothing: everything was printed.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// fail prints err with its hint and returns the exit code.
+func (c *console) fail(cmd *cobra.Command, err error) int {
+	var status exitStatus
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	k, hint := kindOf(err), ""
+	code := k.exitCode()
+	if errors.Is(err, context.Canceled) {
+		code = exitInterrupted
+		err = errors.New("interrupted")
+	} else {
+		hint = hintFor(cmd, k, err)
+	}
+	if c.json {
+		var e struct {
+			Error struct {
+				Kind    kind   `json:"kind"`
+				Message string `json:"message"`
+				Hint    string `json:"hint"`
+			} `json:"error"`
+		}
+		e.Error.Kind, e.Error.Message, e.Error.Hint = k, err.Error(), hint
+		line, _ := jsonLine(e) // three strings always encode
+		fmt.Fprintf(c.err, "%s\n", line)
+		return code
+	}
+	fmt.Fprintln(c.err, paint(c.errStyled, red, "error:"), err)
+	if hint != "" {
+		fmt.Fprintln(c.err, paint(c.errStyled, dim, "hint: "+hint))
+	}
+	return code
+}
+
+func kindOf(err error) kind {
+	var h *hinted
+	if errors.As(err, &h) && h.kind != "" {
+		return h.kind
+	}
+	var u *usageError
+	switch {
+	case errors.As(err, &u):
+		return kindUsage
+	case errors.Is(err, context.DeadlineExceeded):
+		return kindTimeout
+	}
+	if k := bundle.KindOf(err); k != "" {
+		return kind(k)
+	}
+	return kindInternal
+}
+
+// packing marks, in a command's annotations, those that collect files. The same kind of error
+// asks for another remedy there than where a bundle is read.
+const packing = "packing"
+
+func hintFor(cmd *cobra.Command, k kind, err error) string {
+	var h *hinted
+	if errors.As(err, &h) {
+		return h.hint
+	}
+	var u *usageError
+	if errors.As(err, &u) {
+		if u.hint != "" {
+			return u.hint
+		}
+		return fmt.Sprintf("see %s --help", cmd.CommandPath())
+	}
+	if _, ok := cmd.Annotations[packing]; ok {
+		return packingHint(bundle.Kind(k), err)
+	}
+	return readingHint(bundle.Kind(k))
+}
+
+func packingHint(k bundle.Kind, err error) string {
+	switch k {
+	case bundle.KindEmpty, bundle.KindWhitespace:
+		return "name a file, a directory or a pattern: --include data/"
+	case bundle.KindNullByte:
+		return "no file name can hold a null byte"
+	case bundle.KindAbsolute:
+		return "patterns are relative to the base directory; --dir sets another one"
+	case bundle.KindTraversal:
+		return "only what lies below the base directory can travel; --dir sets another one"
+	case bundle.KindSymlinkLoop:
+		return "mend the link, or do not name it"
+	case bundle.KindInvalidPattern:
+		return "patterns are those of .gitignore: ! negates, a backslash takes away a character's meaning"
+	case bundle.KindUnreadable:
+		return "make it readable" + leaveOut(err)
+	case bundle.KindRefused:
+		return "rename or replace it" + leaveOut(err)
+	case bundle.KindChanged:
+		return "wait until nothing writes to it, then pack again" + leaveOut(err)
+	case bundle.KindConflict:
+		return "remove what stands there, or choose another place"
+	case bundle.KindNotFound:
+		return "look at the spelling; --dir sets the directory that patterns are relative to"
+	}
+	return ""
+}
+
+// leaveOut proposes the pattern that does without the file that err is about, where a pattern
+// can name it.
+func leaveOut(err error) string {
+	var e *bundle.Error
+	if !errors.As(err, &e) || shown(e.Path) != e.Path || strings.ContainsAny(e.Path, `\*?[]'! `) {
+		return ""
+	}
+	return fmt.Sprintf(", or leave it out: --include '!/%s'", e.Path)
+}
+
+func readingHint(k bundle.Kind) string {
+	switch k {
+	case bundle.KindTampered:
+		return "do not use it; get the bundle from where it was built, or build it again"
+	case bundle.KindRefused:
+		return "do not use it unless you trust who made it"
+	case bundle.KindConflict:
+		return "remove what stands there, or choose another place"
+	case bundle.KindUnreadable:
+		return "look at the permissions"
+	case bundle.KindNotFound:
+		return "a bundle is the directory that bundle build wrote, its bundle.json, or a sidecar zip"
+	}
+	return ""
+}

@@ -1,0 +1,31 @@
+// Flowship packs a workflow invocation (what to call, its arguments, the files it needs) into
+// a content-addressed bundle, proves what is in it, and runs it.
+//
+//	flowship bundle build flow.py:main --include data/ --out dist
+//	flowship bundle verify dist
+//	flowship run --include count.sh --include texts/ -- sh count.sh
+//
+// This package is flags and printing. A command is one file: newXCommand declares its flags
+// into a struct of options, runX makes one call into the library and prints what it returned.
+// What went wrong gets its exit code and its hint in errors.go. docs/ is the reference.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+//go:generate go test -count=1 -run ^TestReference$ . -update
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ignoreFileSizeSignal()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// From the second Ctrl-C on, the signal does what it does by default.
+	context.AfterFunc(ctx, stop)
+	return execute(ctx, newConsole(os.Stdin, os.Stdout, os.Stderr), os.Args[1:])
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// execute runs one command line and returns the exit code.
+func execute(ctx context.Context, c *console, args []string) int {
+	c.json = wantsJSON(args)
+	root := newRootCommand(c)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil {
+		return c.fail(cmd, err)
+	}
+	return 0
+}
+
+// wantsJSON looks for -o json before flags are parsed, because errors of the flags themselves
+// are JSON then as well.
+func wantsJSON(args []string) bool {
+	last := ""
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		for _, flag := range []string{"--output=", "-o=", "-o"} {
+			if value, ok := strings.CutPrefix(arg, flag); ok && value != "" {
+				last = value
+				break
+			}
+		}
+		if (arg == "-o" || arg == "--output") && i+1 < len(args) {
+			last = args[i+1]
+		}
+	}
+	return last == "json"
+}
+
+func newRootCommand(c *console) *cobra.Command {
+	output := "text"
+	root := &cobra.Command{
+		Use:   "flowship",
+		Short: "Pack a workflow invocation with its files, prove what is in it, run it",
+		Long: `Flowship packs a workflow invocation (what to call, its arguments, the files it
+needs) into a content-addressed bundle, proves what is in it, and runs it.
+
+Standard output carries a command's result and nothing else. Exit codes: 0 done;
+1 a difference (bundle diff); 2 bad usage or bad input; 3 a bundle that does not
+verify, or that is refused; 4 not found; 5 storage or backend not available;
+124 timed out; 130 interrupted. With "run -- COMMAND" it is the command's own.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if output != "text" && output != "json" {
+				return usagef("", "unknown output format %q: want text or json", output)
+			}
+			c.json = output == "json"
+			return nil
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.StringVarP(&output, "output", "o", output, "`FORMAT` of the result and of errors: text or json")
+	flags.BoolVarP(&c.quiet, "quiet", "q", false, "no warnings and no progress")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err} })
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	root.CompletionOptions.DisableDefaultCmd = true
+	group(root)
+	root.AddCommand(newBundleCommand(c), newVersionCommand(c), newCompletionCommand(c))
+	return root
+}
+
+// group makes cmd one that only holds others: alone it shows its help, with an unknown name it
+// fails.
+func group(cmd *cobra.Command) {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		hint := ""
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "did you mean " + cmd.CommandPath() + " " + near[0] + "?"
+		}
+		return usagef(hint, "unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+}
+
+// arguments checks how many arguments a command got; names are what the usage line calls them.
+func arguments(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < len(names) {
+			return usagef("", "missing argument %s", names[len(args)])
+		}
+		if len(args) > len(names) {
+			return usagef("", "unexpected argument %q", args[len(names)])
+		}
+		return nil
+	}
+}

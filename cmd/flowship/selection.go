@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/flowship/flowship/bundle"
+)
+
+// selection are the flags that say which files travel.
+type selection struct {
+	include []string
+	dir     string
+	code    string
+}
+
+func (s *selection) register(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&s.include, "include", nil, "files to pack: a file, a directory or a `PATTERN`; in order, ! negates; repeatable")
+	flags.StringVar(&s.dir, "dir", "", "base `DIR` of the patterns (default: the flow file's directory, else the current one)")
+	flags.StringVar(&s.code, "code", "imports", "source of a python flow to pack: imports (its file and the local modules it imports) or `none`")
+}
+
+// target is what the command line wants called, and where its files are.
+type target struct {
+	base       string
+	invocation bundle.Invocation // Runtime is "" when the command line names nothing to call
+	collect    *bundle.CollectOptions
+}
+
+// splitArgs takes the arguments before and after "--" apart.
+func splitArgs(cmd *cobra.Command, args []string) (before, command []string, err error) {
+	at := cmd.ArgsLenAtDash()
+	if at < 0 {
+		return args, nil, nil
+	}
+	if at == len(args) {
+		return nil, nil, usagef("", "no command after --")
+	}
+	return args[:at], args[at:], nil
+}
+
+// target reads [ENTRYPOINT] [-- COMMAND...].
+func (s *selection) target(cmd *cobra.Command, args []string) (*target, error) {
+	before, command, err := splitArgs(cmd, args)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case len(before) > 1:
+		return nil, usagef("put -- before a command and its arguments", "unexpected argument %q", before[1])
+	case len(before) == 1 && command != nil:
+		return nil, usagef("", "both an ENTRYPOINT (%q) and a COMMAND", before[0])
+	case len(before) == 1:
+		return s.entrypoint(before[0])
+	}
+	t, err := s.files()
+	if err != nil {
+		return nil, err
+	}
+	if command != nil {
+		t.invocation.Runtime = bundle.RuntimeExec
+		t.invocation.Command = command
+	}
+	return t, nil
+}
+
+// files is the target of a command line that names no ENTRYPOINT.
+func (s *selection) files() (*target, error) {
+	if s.code != "imports" && s.code != "none" {
+		return nil, usagef("", "unknown value %q of --code: want imports or none", s.code)
+	}
+	t := &target{base: s.dir, collect: &bundle.CollectOptions{}}
+	if t.base == "" {
+		t.base = "."
+	}
+	return t, nil
+}
+
+const entrypointForm = "an ENTRYPOINT is path/flow.py:name; a command comes after --"
+
+// entrypoint reads an ENTRYPOINT, which names a file and what in it is called.
+func (s *selection) entrypoint(arg string) (*target, error) {
+	t, err := s.files()
+	if err != nil {
+		return nil, err
+	}
+	at := strings.LastIndexByte(arg, ':')
+	if at <= 0 || at == len(arg)-1 {
+		return nil, usagef(entrypointForm, "%q is not an ENTRYPOINT", arg)
+	}
+	file, name := arg[:at], arg[at+1:]
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &bundle.Error{Kind: bundle.KindNotFound, Path: file, Reason: "the flow file", Err: err}
+	case err != nil:
+		return nil, &bundle.Error{Kind: bundle.KindUnreadable, Path: file, Err: err}
+	case info.IsDir() || strings.HasSuffix(file, ".go"):
+		return nil, usagef("call a built program as a command: -- ./program", "%q: flows written in Go cannot be packed", arg)
+	case !strings.HasSuffix(file, ".py"):
+		return nil, usagef(entrypointForm, "%q is not a Python file", file)
+	}
+	if s.dir == "" {
+		t.base = filepath.Dir(file)
+	}
+	rel, err := below(t.base, file)
+	if err != nil {
+		return nil, err
+	}
+	t.invocation.Runtime = bundle.RuntimePython
+	t.invocation.Entrypoint = rel + ":" + name
+	if s.code != "none" {
+		t.collect.Entrypoint = t.invocation.Entrypoint
+	}
+	return t, nil
+}
+
+// below names file as seen from base, with slashes.
+func below(base, file string) (string, error) {
+	absBase, err := filepath.Abs(base)
+	if err != nil {
+		return "", fmt.Errorf("base directory: %w", err)
+	}
+	absFile, err := filepath.Abs(file)
+	if err != nil {
+		return "", fmt.Errorf("flow file: %w", err)
+	}
+	rel, err := filepath.Rel(absBase, absFile)
+	if err != nil || !filepath.IsLocal(rel) {
+		return "", &bundle.Error{Kind: bundle.KindTraversal, Path: file, Reason: fmt.Sprintf("the flow file is outside of the base directory %q", base)}
+	}
+	return filepath.ToSlash(rel), nil
+}
