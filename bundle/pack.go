@@ -11,6 +11,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"math"
 	"os"
 	"time"
 	"unicode/utf8"
@@ -211,6 +212,9 @@ func (z *zipper) write(ch *chunk) error {
 			z.header.CRC32 = crc32.Update(z.header.CRC32, crc32.IEEETable, p.data)
 			z.header.CompressedSize64 += uint64(len(p.packed))
 			z.header.UncompressedSize64 += uint64(len(p.data))
+			// The writer takes small sizes for its data descriptor from here.
+			z.header.CompressedSize = uint32(min(z.header.CompressedSize64, math.MaxUint32))
+			z.header.UncompressedSize = uint32(min(z.header.UncompressedSize64, math.MaxUint32))
 		}
 		if _, err := z.entry.Write(p.packed); err != nil {
 			return err

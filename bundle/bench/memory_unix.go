@@ -14,6 +14,20 @@ func maxResident(s *os.ProcessState) int64 {
 	if !ok {
 		return 0
 	}
+	return residentBytes(usage)
+}
+
+// ownPeak is that of this process.
+func ownPeak() int64 {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return residentBytes(&usage)
+}
+
+// residentBytes reads a number that macOS gives in bytes and all others in KiB.
+func residentBytes(usage *syscall.Rusage) int64 {
 	peak := int64(usage.Maxrss)
 	if runtime.GOOS != "darwin" {
 		peak *= 1024

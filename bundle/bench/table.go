@@ -11,8 +11,8 @@ import (
 // writeTable prints the results as Markdown. "×" is how often a time fits into Prefect's.
 func writeTable(w io.Writer, results []result) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s/%s, %d CPUs, %s. Seconds, best of the rounds; × is Prefect's time divided by it; MiB is peak resident memory.\n\n",
-		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	fmt.Fprintf(&b, "%s/%s, %d CPUs, %s. Seconds, best of the rounds; × is Prefect's time divided by it; MiB is peak resident memory (%s or more, which the measuring program needed).\n\n",
+		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), memory(ownPeak()))
 	b.WriteString("| files | size | Prefect | floor | `bundle digest` | × | of floor | MiB | unchanged, cached | × | MiB | `bundle build` | × | MiB | zip, of Prefect's |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range results {

@@ -1,0 +1,219 @@
+package bundle_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/bundle"
+)
+
+// build makes a bundle of the collection that runs "true".
+func build(t testing.TB, c *bundle.Collection, parameters json.RawMessage) *bundle.Bundle {
+	t.Helper()
+	dir := t.TempDir()
+	inv := bundle.Invocation{Runtime: bundle.RuntimeExec, Command: []string{"true"}, Parameters: parameters}
+	built, err := bundle.Build(context.Background(), c, inv, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bundle.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Digest != built.Digest {
+		t.Errorf("document read back as %s, was %s", b.Digest, built.Digest)
+	}
+	return b
+}
+
+var sample = tree{
+	"config.yaml":    "key: value\n",
+	"data/input.csv": "a,b\n1,2\n",
+	"data/empty":     "",
+	"data/é ü.txt":   "text",
+	"big":            noise(3<<20 + 5),
+}
+
+// TestPackIsReproducible packs the same files with other times, another time zone, fewer
+// processors and another order of creation.
+func TestPackIsReproducible(t *testing.T) {
+	archive := func(dir string) (string, *bundle.Packed) {
+		var zip bytes.Buffer
+		packed, err := bundle.Pack(context.Background(), collect(t, dir, "."), &zip, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := fmt.Sprintf("%x", sha256.Sum256(zip.Bytes()))
+		if diff := cmp.Diff(&bundle.Archive{SHA256: packed.Archive.SHA256, Size: int64(zip.Len())}, packed.Archive); diff != "" || packed.Archive.SHA256.Hex() != sum {
+			t.Errorf("the archive is %s, described as %s %s", sum, packed.Archive.SHA256, diff)
+		}
+		return sum, packed
+	}
+	first, packed := archive(sample.write(t, t.TempDir()))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	defer func(l *time.Location) { time.Local = l }(time.Local)
+	time.Local = time.FixedZone("elsewhere", 14*3600)
+	other := t.TempDir()
+	sample.write(t, other)
+	for name := range sample {
+		old := time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
+		if err := os.Chtimes(filepath.Join(other, name), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second, again := archive(other)
+	if first != second {
+		t.Errorf("the same files made two archives, %s and %s", first, second)
+	}
+	if diff := cmp.Diff(packed, again); diff != "" {
+		t.Error(diff)
+	}
+	// Recorded, so that an update of the deflate library cannot change the bytes unseen.
+	const want = "dee9690523cac87faf2759d2726271756001ce6bd2b1b337d311d5f43a40a60f"
+	if first != want {
+		t.Errorf("the archive is %s, was %s", first, want)
+	}
+}
+
+// TestOthersReadArchives has Python's zipfile and Info-ZIP read what Pack wrote.
+func TestOthersReadArchives(t *testing.T) {
+	b := build(t, collect(t, sample.write(t, t.TempDir()), "."), nil)
+	const script = `
+import sys, zipfile, hashlib, json
+z = zipfile.ZipFile(sys.argv[1])
+assert z.testzip() is None
+print(json.dumps({i.filename: [oct(i.external_attr >> 16), hashlib.sha256(z.read(i)).hexdigest(), i.date_time[0], i.create_system] for i in z.infolist()}))
+`
+	got := make(map[string][]any)
+	if err := json.Unmarshal([]byte(tool(t, "python3", "-c", script, b.ArchivePath)), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := make(map[string][]any)
+	for name, content := range sample {
+		want[name] = []any{"0o100644", fmt.Sprintf("%x", sha256.Sum256([]byte(content))), 1980.0, 3.0}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("python reads (-want +got):\n%s", diff)
+	}
+	out := t.TempDir()
+	tool(t, "unzip", "-qq", b.ArchivePath, "-d", out)
+	if diff := cmp.Diff(sample, readTree(t, out)); diff != "" {
+		t.Errorf("Info-ZIP extracts (-want +got):\n%s", diff)
+	}
+}
+
+// tool runs a program that the tests need and returns its output.
+func tool(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" {
+			t.Fatal(err)
+		}
+		t.Skipf("%s is not installed", name)
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+	return string(out)
+}
+
+func readTree(t testing.TB, dir string) tree {
+	t.Helper()
+	tr := tree{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, path)
+		if d.Type() == os.ModeSymlink {
+			target, err := os.Readlink(path)
+			tr[filepath.ToSlash(rel)] = "-> " + target
+			return err
+		}
+		content, err := os.ReadFile(path)
+		tr[filepath.ToSlash(rel)] = string(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// TestBuildIsReproducible expects the same document from the same invocation, so that its digest
+// can be committed.
+func TestBuildIsReproducible(t *testing.T) {
+	dir := sample.write(t, t.TempDir())
+	one := build(t, collect(t, dir, "data/"), json.RawMessage(`{"n":1}`))
+	two := build(t, collect(t, dir, "data/"), json.RawMessage(`{"n":1}`))
+	other := build(t, collect(t, dir, "data/"), json.RawMessage(`{"n":2}`))
+	if one.Digest != two.Digest {
+		t.Errorf("two documents of one invocation: %s and %s", one.Digest, two.Digest)
+	}
+	if one.Digest == other.Digest || one.Document.FlowRunID() == other.Document.FlowRunID() {
+		t.Error("other parameters made the same document")
+	}
+}
+
+// TestKilledWhilePacking kills a process that builds a bundle over and over, at many points, and
+// looks at what stands under final names.
+func TestKilledWhilePacking(t *testing.T) {
+	dir := tree{"a": noise(2 << 20), "b": "b"}.write(t, t.TempDir())
+	out := t.TempDir()
+	seen := 0
+	for i := range 25 {
+		cmd := exec.Command(os.Args[0], "-test.run=^$")
+		cmd.Env = append(os.Environ(), "FLOWSHIP_TEST_BUILD="+dir+"\n"+out)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(time.Duration(20+5*i)*time.Millisecond, func() { cmd.Process.Kill() })
+		cmd.Wait()
+		timer.Stop()
+		for name := range readTree(t, out) {
+			if strings.HasPrefix(filepath.Base(name), ".flowship-") {
+				continue
+			}
+			seen++
+			r, err := bundle.Verify(context.Background(), filepath.Join(out, name), nil)
+			if err != nil || !r.OK {
+				t.Fatalf("killed after %d ms: %s: %+v, %v", 20+5*i, name, r, err)
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("no build got as far as a final name: the test tested nothing")
+	}
+}
+
+func TestMain(m *testing.M) {
+	if dirs := os.Getenv("FLOWSHIP_TEST_BUILD"); dirs != "" {
+		dir, out, _ := strings.Cut(dirs, "\n")
+		for i := 0; ; i++ {
+			c, err := bundle.Collect(context.Background(), dir, []string{"."}, nil)
+			if err == nil {
+				_, err = bundle.Build(context.Background(), c, bundle.Invocation{Runtime: bundle.RuntimeExec, Command: []string{fmt.Sprint(i)}}, out, nil)
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}
+	}
+	os.Exit(m.Run())
+}
