@@ -19,13 +19,14 @@ func FuzzMatch(f *testing.F) {
 		{"a/***/b\n**/\n*/**\n!/", "a/x/b"},
 		{"/*/*.txt\n*a*\n?", "d\n/a.txt\n"},
 		{"./a\na//b\n//", ".//a"},
+		{"//", ".//"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, text, path string) {
 		rules, err := Compile("", strings.Split(text, "\n"))
-		if err != nil {
-			return
+		if err != nil || len(text)+len(path) > 2000 {
+			return // the regular expressions take long on long texts
 		}
 		v := rules.Match(path)
 		if want := rules.verdict(rules.searchRegexps(normalize(path))); v != want {

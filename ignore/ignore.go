@@ -157,13 +157,14 @@ func (rs *Rules) verdict(best ranking) Verdict {
 }
 
 // CanMatchBelow reports whether some file below the directory dir could be matched by a rule that is not negated. A walk for such files may
-// skip a directory for which it is false; true promises nothing.
+// skip a directory for which it is false; true promises nothing. The directory of the rules themselves is "" or ".".
 func (rs *Rules) CanMatchBelow(dir string) bool {
 	dir = strings.TrimSuffix(normalize(dir), "/")
 	var buf [maxStackDepth]int
-	c, ok := split(dir, buf[:0])
+	c, plain := split(dir, buf[:0])
+	plain = plain && dir != "."
 	for i := range rs.rules {
-		if p := &rs.rules[i].pattern; !p.negated && (!ok || p.canMatchBelow(c)) {
+		if p := &rs.rules[i].pattern; !p.negated && (!plain || p.canMatchBelow(c)) {
 			return true
 		}
 	}

@@ -270,7 +270,7 @@ func TestCanMatchBelow(t *testing.T) {
 		yes  string
 		no   string
 	}{
-		{"data/*.csv", "data", "other data2 data.d data/sub x/data"},
+		{"data/*.csv", ". data", "other data2 data.d data/sub x/data"},
 		{"data/", "data data/sub x", ""},
 		{"/data", "data data/sub", "x x/data"},
 		{"*.py", "a a/b", ""},
