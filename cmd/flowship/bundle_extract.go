@@ -46,6 +46,9 @@ func runExtract(ctx context.Context, c *console, opts *extractOptions, ref strin
 		if digest, err = bundle.ParseDigest(opts.digest); err != nil {
 			return &usageError{err: err}
 		}
+		if digest.IsZero() { // which the library would take for none
+			return &bundle.Error{Kind: bundle.KindTampered, Path: ref, Reason: "nothing has the digest " + opts.digest}
+		}
 	}
 	b, closeBundle, err := openBundle(ctx, c, ref)
 	if err != nil {

@@ -52,6 +52,11 @@ func runVerify(ctx context.Context, c *console, opts *verifyOptions, ref string)
 	if err != nil {
 		return err
 	}
+	if opts.digest != "" && want.Digest.IsZero() {
+		// The library takes the zero digest for none.
+		report.OK = false
+		report.Problems = append(report.Problems, bundle.Problem{Kind: bundle.ProblemDigest, Path: ref, Detail: "nothing has the digest " + opts.digest})
+	}
 	if c.json {
 		err = c.writeJSON(func(j *jsonWriter) {
 			j.object(func() {
@@ -130,8 +135,11 @@ func writeProblems(w *bufio.Writer, styled bool, report *bundle.Report) {
 // verdict is the error of a bundle that does not verify.
 func (o *verifyOptions) verdict(ref string, report *bundle.Report) error {
 	hint := readingHint(bundle.KindTampered)
-	if o.lock != "" {
+	switch {
+	case o.lock != "":
 		hint = "if the change is meant, write the lock file again: bundle build --write-lock " + o.lock
+	case o.against != "":
+		hint = "if the directory is as it should be, build the bundle again"
 	}
 	return &hinted{
 		err:  errors.New(shown(ref) + " does not verify: " + count(len(report.Problems), "problem")),

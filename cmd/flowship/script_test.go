@@ -108,8 +108,8 @@ func cmdMtime(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdJSON asserts that a file (or stdout, stderr) is one JSON document, and what stands at a
-// path in it: json stdout .files.0.path '"data/a.csv"'. A path ending in # is a length, one
-// ending in ? the list of an object's keys in order.
+// path in it: json stdout .files.0.path '"data/a.csv"'. A path that ends in len is the length of
+// a list, one that ends in keys the names of an object's members, in order.
 func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 && len(args) != 3 {
 		ts.Fatalf("usage: json FILE [PATH VALUE]")
@@ -139,13 +139,13 @@ func sameJSON(a, b string) bool {
 
 // at returns what stands at a path such as .files.0.path.
 func at(doc json.RawMessage, path string) (string, error) {
-	for _, name := range strings.Split(path, ".")[1:] {
-		switch {
-		case name == "#":
+	for _, name := range strings.FieldsFunc(path, func(r rune) bool { return r == '.' }) {
+		switch name {
+		case "len":
 			var list []json.RawMessage
 			err := json.Unmarshal(doc, &list)
 			return strconv.Itoa(len(list)), err
-		case name == "?":
+		case "keys":
 			return keysOf(doc)
 		}
 		if i, err := strconv.Atoi(name); err == nil {
