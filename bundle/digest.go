@@ -23,6 +23,9 @@ func ParseDigest(s string) (Digest, error) {
 	if _, err := hex.Decode(d[:], []byte(digits)); err != nil {
 		return Digest{}, fmt.Errorf("bundle: %q is not a digest: %w", s, err)
 	}
+	if d.IsZero() {
+		return Digest{}, fmt.Errorf("bundle: %q is not the digest of anything", s)
+	}
 	return d, nil
 }
 

@@ -190,7 +190,7 @@ func TestLock(t *testing.T) {
 }
 
 func TestReadLockErrors(t *testing.T) {
-	sum := strings.Repeat("0", 64)
+	sum := strings.Repeat("1", 64)
 	for text, want := range map[string]string{
 		"":                    `no line "files sha256:…"`,
 		"nonsense\n":          `line 1: not "# flowship lock 1"`,
