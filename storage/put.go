@@ -1,0 +1,144 @@
+package storage
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"gocloud.dev/blob"
+)
+
+// PutOptions say what is put.
+type PutOptions struct {
+	// Size is the number of bytes that must come. What is shorter or longer is not stored.
+	Size int64
+	// SHA256, unless zero, is kept with the object where the store can, and compared with that
+	// of an object which is there already. The bytes themselves are not hashed again.
+	SHA256 Digest
+	// Replace overwrites an object instead of leaving it.
+	Replace bool
+	// Progress, if not nil, is told how many further bytes were sent.
+	Progress func(bytes int64)
+}
+
+// contentType is that of all objects: what they are is said by the document, not by a server.
+const contentType = "application/octet-stream"
+
+// Put stores what r holds under the key, unless the object is there already. It reports whether
+// it stored anything. An object that is there with another size or digest is ErrConflict.
+func (s *Store) Put(ctx context.Context, key string, r io.Reader, opts PutOptions) (stored bool, err error) {
+	if err := checkKey(key); err != nil {
+		return false, s.fail("put", key, err)
+	}
+	if s.folder && isTemporary(key) {
+		return false, s.fail("put", key, errors.New("the key looks like the name of a temporary file"))
+	}
+	if !opts.Replace {
+		if there, err := s.there(ctx, key, &opts); there || err != nil {
+			return false, s.fail("put", key, err)
+		}
+	}
+	err = s.send(ctx, key, r, &opts)
+	if err == nil {
+		return true, nil
+	}
+	// Stores do not agree on how they say that somebody else was quicker, some cut the
+	// connection: look again before believing in another failure.
+	if !opts.Replace && ctx.Err() == nil {
+		if there, lookErr := s.there(ctx, key, &opts); there {
+			return false, nil
+		} else if errors.Is(lookErr, ErrConflict) {
+			err = lookErr
+		}
+	}
+	return false, s.fail("put", key, err)
+}
+
+// there reports whether the object is in the store and is the one described.
+func (s *Store) there(ctx context.Context, key string, opts *PutOptions) (bool, error) {
+	o, err := s.Stat(ctx, key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, errors.Unwrap(err) // Put says the same about the key
+	case o.Size != opts.Size:
+		return false, fmt.Errorf("%w: it has %d bytes, not %d", ErrConflict, o.Size, opts.Size)
+	case o.SHA256 != Digest{} && opts.SHA256 != Digest{} && o.SHA256 != opts.SHA256:
+		return false, fmt.Errorf("%w: its SHA-256 is %x, not %x", ErrConflict, o.SHA256, opts.SHA256)
+	}
+	return true, nil
+}
+
+func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOptions) error {
+	// A driver keeps what it got when its writer is closed, also after a failure; only a
+	// cancelled context has it thrown away.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := &blob.WriterOptions{ContentType: contentType, IfNotExist: !opts.Replace}
+	if opts.SHA256 != (Digest{}) {
+		w.Metadata = map[string]string{metadataDigest: hex.EncodeToString(opts.SHA256[:])}
+	}
+	src := &source{r: r, left: opts.Size, cancel: cancel, progress: opts.Progress}
+	if s.folder {
+		return s.sendFile(ctx, cancel, key, src, w)
+	}
+	// Not through a Writer: azureblob's panics when the upload fails early.
+	return s.bucket.Upload(ctx, key, src, w)
+}
+
+// sendFile writes into a folder. Upload would rename the temporary file even if the disk was
+// full before its end, and would not force it to the disk first.
+func (s *Store) sendFile(ctx context.Context, cancel func(), key string, src *source, opts *blob.WriterOptions) error {
+	var file *os.File
+	opts.BeforeWrite = func(as func(any) bool) error {
+		if !as(&file) {
+			return errors.New("the driver does not write to a file")
+		}
+		return file.Chmod(0o600)
+	}
+	w, err := s.bucket.NewWriter(ctx, key, opts)
+	if err != nil {
+		return err
+	}
+	if _, err = io.Copy(w, src); err == nil {
+		err = file.Sync()
+	}
+	if err != nil {
+		cancel()
+		w.Close()
+		return err
+	}
+	return w.Close()
+}
+
+// source passes on the announced number of bytes; anything else is an error, and cancels the
+// write before the driver can take what came for the whole.
+type source struct {
+	r        io.Reader
+	left     int64
+	cancel   func()
+	progress func(int64)
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.left -= int64(n)
+	switch {
+	case s.left < 0:
+		err = fmt.Errorf("more bytes than announced")
+	case errors.Is(err, io.EOF) && s.left > 0:
+		err = fmt.Errorf("%d bytes less than announced: %w", s.left, io.ErrUnexpectedEOF)
+	}
+	if err != nil && err != io.EOF {
+		s.cancel()
+		return 0, err
+	}
+	if s.progress != nil && n > 0 {
+		s.progress(int64(n))
+	}
+	return n, err
+}

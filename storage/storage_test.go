@@ -1,0 +1,312 @@
+package storage_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+	_ "gocloud.dev/blob/memblob"
+
+	"github.com/flowship/flowship/storage"
+)
+
+func openFolder(t *testing.T, dir string) *storage.Store {
+	t.Helper()
+	url, err := storage.FolderURL(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return open(t, url)
+}
+
+func open(t *testing.T, url string) *storage.Store {
+	t.Helper()
+	s, err := storage.Open(t.Context(), url, &storage.OpenOptions{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func put(t *testing.T, s *storage.Store, key, content string) bool {
+	t.Helper()
+	stored, err := s.Put(t.Context(), key, strings.NewReader(content), describe(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stored
+}
+
+func describe(content string) storage.PutOptions {
+	return storage.PutOptions{Size: int64(len(content)), SHA256: sha256.Sum256([]byte(content))}
+}
+
+func keys(t *testing.T, s *storage.Store, prefix string) []string {
+	t.Helper()
+	keys := []string{}
+	for o, err := range s.List(t.Context(), prefix) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, o.Key)
+	}
+	return keys
+}
+
+// files are all files below dir, those that a store does not show included.
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	names := []string{}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			rel, _ := filepath.Rel(dir, path)
+			names = append(names, filepath.ToSlash(rel))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func TestStore(t *testing.T) {
+	for name, url := range map[string]string{"folder": "", "memory": "mem://"} {
+		t.Run(name, func(t *testing.T) {
+			if url == "" {
+				url, _ = storage.FolderURL(filepath.Join(t.TempDir(), "new"))
+			}
+			s := open(t, url)
+			ctx := t.Context()
+			if !put(t, s, "files/ab.zip", "content") || !put(t, s, "doc", "other") {
+				t.Error("a new object was not stored")
+			}
+			if put(t, s, "files/ab.zip", "content") {
+				t.Error("an object that was there was stored again")
+			}
+			if diff := cmp.Diff([]string{"doc", "files/ab.zip"}, keys(t, s, "")); diff != "" {
+				t.Errorf("keys (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff([]string{"files/ab.zip"}, keys(t, s, "files/")); diff != "" {
+				t.Errorf("keys of files/ (-want +got):\n%s", diff)
+			}
+			o, err := s.Identify(ctx, "files/ab.zip")
+			if err != nil || o.Size != 7 || o.SHA256 != sha256.Sum256([]byte("content")) {
+				t.Errorf("identify: %+v, %v", o, err)
+			}
+			if b, err := s.ReadAll(ctx, "doc", 5); string(b) != "other" || err != nil {
+				t.Errorf("read: %q, %v", b, err)
+			}
+			if _, err := s.ReadAll(ctx, "doc", 4); err == nil {
+				t.Error("an object beyond the limit was read")
+			}
+			replaced := describe("longer than before")
+			replaced.Replace = true
+			if stored, err := s.Put(ctx, "doc", strings.NewReader("longer than before"), replaced); !stored || err != nil {
+				t.Errorf("replace: %v, %v", stored, err)
+			}
+			if err := s.Delete(ctx, "doc"); err != nil {
+				t.Error(err)
+			}
+			missing := map[string]error{}
+			_, missing["stat"] = s.Stat(ctx, "doc")
+			_, missing["identify"] = s.Identify(ctx, "doc")
+			_, missing["read"] = s.ReadAll(ctx, "doc", 10)
+			missing["delete"] = s.Delete(ctx, "doc")
+			missing["get"] = s.Get(ctx, "doc", filepath.Join(t.TempDir(), "doc"), nil)
+			for verb, err := range missing {
+				if !errors.Is(err, storage.ErrNotFound) {
+					t.Errorf("%s: %v, want ErrNotFound", verb, err)
+				}
+			}
+		})
+	}
+}
+
+func TestPutRefuses(t *testing.T) {
+	for _, test := range []struct {
+		name, key, content string
+		size               int64
+		want               string
+	}{
+		{"shorter", "k", "abc", 4, "1 bytes less than announced"},
+		{"longer", "k", "abcde", 4, "more bytes than announced"},
+		{"no key", "", "", 0, "not a valid key"},
+		{"leads out", "../k", "", 0, "not a valid key"},
+		{"absolute", "/k", "", 0, "not a valid key"},
+		{"not clean", "a//k", "", 0, "not a valid key"},
+		{"control character", "a\nb", "", 0, "not a valid key"},
+		{"reserved", "k.attrs", "", 0, "reserved"},
+		{"temporary", "k.0123456789abcdef.tmp", "", 0, "temporary"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openFolder(t, dir)
+			_, err := s.Put(t.Context(), test.key, strings.NewReader(test.content), storage.PutOptions{Size: test.size})
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+			if diff := cmp.Diff([]string{}, files(t, dir)); diff != "" {
+				t.Errorf("left behind (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPutConflict(t *testing.T) {
+	s := open(t, "mem://")
+	put(t, s, "k", "content")
+	for _, content := range []string{"conteNt", "longer content"} {
+		if _, err := s.Put(t.Context(), "k", strings.NewReader(content), describe(content)); !errors.Is(err, storage.ErrConflict) {
+			t.Errorf("put %q: %v, want ErrConflict", content, err)
+		}
+	}
+}
+
+// A source that breaks, or a caller that gives up, leaves nothing in any store.
+func TestPutBreaksOff(t *testing.T) {
+	boom := errors.New("boom")
+	for _, name := range []string{"folder", "memory"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, "mem://")
+			if name == "folder" {
+				s = openFolder(t, dir)
+			}
+			broken := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(boom))
+			if _, err := s.Put(t.Context(), "k", broken, storage.PutOptions{Size: 8}); !errors.Is(err, boom) {
+				t.Errorf("error %v, want that of the source", err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			given := io.MultiReader(strings.NewReader("half"), readerFunc(func([]byte) (int, error) { cancel(); return 0, io.EOF }))
+			if _, err := s.Put(ctx, "k", given, storage.PutOptions{Size: 4}); !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v, want Canceled", err)
+			}
+			if diff := cmp.Diff([]string{}, keys(t, s, "")); diff != "" {
+				t.Errorf("keys (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff([]string{}, files(t, dir)); diff != "" {
+				t.Errorf("left behind (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestPutAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	content := strings.Repeat("x", 1<<20)
+	var wg sync.WaitGroup
+	for range 8 {
+		s := openFolder(t, dir)
+		wg.Go(func() {
+			if _, err := s.Put(t.Context(), "k", strings.NewReader(content), describe(content)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if diff := cmp.Diff([]string{"k"}, files(t, dir)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestGet(t *testing.T) {
+	s := openFolder(t, t.TempDir())
+	content := strings.Repeat("content", 10000)
+	put(t, s, "k", content)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "k")
+	err := s.Get(t.Context(), "k", path, &storage.GetOptions{SHA256: sha256.Sum256([]byte("something else"))})
+	if !errors.Is(err, storage.ErrDigest) {
+		t.Errorf("error %v, want ErrDigest", err)
+	}
+	if diff := cmp.Diff([]string{}, files(t, dir)); diff != "" {
+		t.Errorf("left behind (-want +got):\n%s", diff)
+	}
+	var came int64
+	err = s.Get(t.Context(), "k", path, &storage.GetOptions{SHA256: sha256.Sum256([]byte(content)), Progress: func(n int64) { came += n }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, []byte(content)) || came != int64(len(content)) {
+		t.Errorf("got %d bytes, progress %d, error %v; want %d", len(b), came, err, len(content))
+	}
+}
+
+func TestFolderNames(t *testing.T) {
+	for _, name := range []string{"with space", "100%", "%20", "what?", "a#b", "a&b=c", "ünï", "a+b", "a:b"} {
+		t.Run(name, func(t *testing.T) {
+			if runtime.GOOS == "windows" && strings.ContainsAny(name, "?:") {
+				t.Skip("not a file name on Windows")
+			}
+			dir := filepath.Join(t.TempDir(), name)
+			put(t, openFolder(t, dir), "files/k", "content")
+			if diff := cmp.Diff([]string{"files/k"}, files(t, dir)); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFolderIsPrivate(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no permission bits")
+	}
+	top := t.TempDir()
+	put(t, openFolder(t, filepath.Join(top, "store")), "files/k", "content")
+	for path, want := range map[string]fs.FileMode{"store": 0o700, "store/files": 0o700, "store/files/k": 0o600} {
+		info, err := os.Stat(filepath.Join(top, path))
+		if err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: mode %v, error %v; want %v", path, info.Mode().Perm(), err, want)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for url, want := range map[string]string{
+		"file://relative/path":  "three slashes",
+		"file:///a?create_dir=": "no query",
+		"file:///a#b":           "no fragment",
+		"file:///%zz":           "invalid URL escape",
+		"nowhere://bucket":      "no driver",
+	} {
+		if _, err := storage.Open(t.Context(), url, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("open %q: %v, want %q", url, err, want)
+		}
+	}
+	url, _ := storage.FolderURL(filepath.Join(t.TempDir(), "missing"))
+	if _, err := storage.Open(t.Context(), url, nil); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("missing folder: %v, want ErrNotFound", err)
+	}
+}
+
+// An object of which a killed writer left its temporary file is not there.
+func TestStrandedWriter(t *testing.T) {
+	dir := t.TempDir()
+	s := openFolder(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "k.18c2a51f4b3d2e01.tmp"), []byte("ha"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{}, keys(t, s, "")); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	if !put(t, s, "k", "half") {
+		t.Error("was not stored")
+	}
+}
