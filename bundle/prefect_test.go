@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -35,7 +36,8 @@ type flowRun struct {
 // prefectAPI is the API URL of a real Prefect server.
 type prefectAPI string
 
-// call sends a request and decodes the answer, whose bytes it returns. A server on SQLite answers 503 while its database is locked.
+// call sends a request that may be repeated and decodes the answer, whose bytes it returns. A busy server on SQLite now and then answers
+// 503, because its database is locked, or drops a connection.
 func (api prefectAPI) call(ctx context.Context, method, path string, body, answer any) (json.RawMessage, error) {
 	sent, err := json.Marshal(body)
 	if err != nil {
@@ -46,31 +48,34 @@ func (api prefectAPI) call(ctx context.Context, method, path string, body, answe
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		req, err := http.NewRequestWithContext(ctx, method, string(api)+path, bytes.NewReader(sent))
-		if err != nil {
-			return nil, err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return nil, err
-		}
-		got, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
+		got, status, err := api.once(ctx, method, path, sent)
 		switch {
-		case err != nil:
-			return nil, err
-		case resp.StatusCode < 300:
+		case err == nil && status < 300:
 			return got, json.Unmarshal(got, answer)
-		case resp.StatusCode != http.StatusServiceUnavailable:
-			return nil, fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, got)
+		case err == nil && status != http.StatusServiceUnavailable:
+			return nil, fmt.Errorf("%s %s: status %d: %s", method, path, status, got)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%s %s: %s: %w", method, path, resp.Status, ctx.Err())
+			return nil, fmt.Errorf("%s %s: %w; last answer: status %d, %v", method, path, ctx.Err(), status, err)
 		}
 	}
+}
+
+func (api prefectAPI) once(ctx context.Context, method, path string, body []byte) ([]byte, int, error) {
+	req, err := http.NewRequestWithContext(ctx, method, string(api)+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, 0, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	return got, resp.StatusCode, err
 }
 
 // TestPrefectRunsBundle builds bundles of a flow and has the unmodified Prefect run them, against a real server.
@@ -100,6 +105,7 @@ func TestPrefectRunsBundle(t *testing.T) {
 			var run flowRun
 			created, err := api.call(ctx, "POST", "/flow_runs/", map[string]any{
 				"flow_id": flow.ID, "parameters": json.RawMessage(test.parameters), "state": map[string]any{"type": "PENDING"},
+				"idempotency_key": rand.Text(),
 			}, &run)
 			if err != nil {
 				t.Fatal(err)
