@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 )
@@ -34,6 +35,14 @@ func (l *Lock) Write(w io.Writer) error {
 		fmt.Fprintln(b, e.Mode, e.Size, e.SHA256.Hex(), quoteName(e.Path))
 	}
 	return b.Flush()
+}
+
+// WriteFile writes the lock file path, which is replaced whole or not at all.
+func (l *Lock) WriteFile(path string) error {
+	if err := writeAtomic(path, 0o666, true, func(f *os.File) error { return l.Write(f) }); err != nil {
+		return writeError(path, err)
+	}
+	return nil
 }
 
 // quoteName quotes names that a line cannot hold as they are, as Go does.
