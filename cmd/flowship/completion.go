@@ -14,9 +14,8 @@ func newCompletionCommand(c *console) *cobra.Command {
   flowship completion zsh > "${fpath[1]}/_flowship"
   flowship completion fish > ~/.config/fish/completions/flowship.fish
   flowship completion powershell | Out-String | Invoke-Expression`,
-		ValidArgs:             shells,
-		Args:                  arguments("SHELL"),
-		DisableFlagsInUseLine: true,
+		ValidArgs: shells,
+		Args:      arguments("SHELL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runCompletion(c, cmd.Root(), args[0])
 		},

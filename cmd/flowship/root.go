@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,7 +56,12 @@ verify, or that is refused; 4 not found; 5 storage or backend not available;
 124 timed out; 130 interrupted. With "run -- COMMAND" it is the command's own.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if _, ok := cmd.Annotations[packing]; ok && os.Getenv("GOGC") == "" {
+				// What packing allocates it mostly keeps: a tree of 100,000 files is hashed
+				// in an eighth less time, for 10 MiB more.
+				debug.SetGCPercent(200)
+			}
 			if output != "text" && output != "json" {
 				return usagef("", "unknown output format %q: want text or json", output)
 			}
@@ -71,7 +78,16 @@ verify, or that is refused; 4 not found; 5 storage or backend not available;
 	root.CompletionOptions.DisableDefaultCmd = true
 	group(root)
 	root.AddCommand(newBundleCommand(c), newVersionCommand(c), newCompletionCommand(c))
+	withoutFlagsInUse(root)
 	return root
+}
+
+// withoutFlagsInUse keeps cobra from writing [flags] behind -- COMMAND.
+func withoutFlagsInUse(cmd *cobra.Command) {
+	cmd.DisableFlagsInUseLine = true
+	for _, sub := range cmd.Commands() {
+		withoutFlagsInUse(sub)
+	}
 }
 
 // group makes cmd one that only holds others: alone it shows its help, with an unknown name it

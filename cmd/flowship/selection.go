@@ -23,8 +23,8 @@ type selection struct {
 
 func (s *selection) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.include, "include", nil, "files to pack: a file, a directory or a `PATTERN`; in order, ! negates; repeatable")
-	flags.StringVar(&s.dir, "dir", "", "base `DIR` of the patterns (default: the flow file's directory, else the current one)")
-	flags.StringVar(&s.code, "code", "imports", "source of a python flow to pack: imports (its file and the local modules it imports) or `none`")
+	flags.StringVar(&s.dir, "dir", "", "the directory that patterns are relative to (default: the flow file's, else the current one)")
+	flags.StringVar(&s.code, "code", "imports", "what of a python flow's source to pack: `WHAT` is imports (its file and the local modules that it imports) or none")
 }
 
 // target is what the command line wants called, and where its files are.

@@ -1,0 +1,20 @@
+//go:build !unix
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func scriptCondition(name string) (bool, error) {
+	if name == "root" {
+		return false, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+func cmdFIFO(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Fatalf("this system has no named pipes in directories")
+}
