@@ -86,7 +86,7 @@ func runBuild(ctx context.Context, c *console, opts *buildOptions, t *target) er
 		return err
 	}
 	if opts.writeLock != "" {
-		if err := writeLock(opts.writeLock, bundle.NewLock(r.digest, r.manifest)); err != nil {
+		if err := bundle.NewLock(r.digest, r.manifest).WriteFile(opts.writeLock); err != nil {
 			return err
 		}
 	}

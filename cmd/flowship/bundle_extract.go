@@ -41,13 +41,13 @@ func runExtract(ctx context.Context, c *console, opts *extractOptions, ref strin
 		return usagef("", "missing --to DIR")
 	}
 	var digest bundle.Digest
-	if opts.digest != "" {
+	switch {
+	case isZeroDigest(opts.digest):
+		return &bundle.Error{Kind: bundle.KindTampered, Path: ref, Reason: "nothing has the digest " + opts.digest}
+	case opts.digest != "":
 		var err error
 		if digest, err = bundle.ParseDigest(opts.digest); err != nil {
 			return &usageError{err: err}
-		}
-		if digest.IsZero() { // which the library would take for none
-			return &bundle.Error{Kind: bundle.KindTampered, Path: ref, Reason: "nothing has the digest " + opts.digest}
 		}
 	}
 	b, closeBundle, err := openBundle(ctx, c, ref)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,8 +53,7 @@ func runVerify(ctx context.Context, c *console, opts *verifyOptions, ref string)
 	if err != nil {
 		return err
 	}
-	if opts.digest != "" && want.Digest.IsZero() {
-		// The library takes the zero digest for none.
+	if isZeroDigest(opts.digest) {
 		report.OK = false
 		report.Problems = append(report.Problems, bundle.Problem{Kind: bundle.ProblemDigest, Path: ref, Detail: "nothing has the digest " + opts.digest})
 	}
@@ -81,7 +81,7 @@ func runVerify(ctx context.Context, c *console, opts *verifyOptions, ref string)
 // read turns the flags into what the library compares with.
 func (o *verifyOptions) read() (*bundle.VerifyOptions, error) {
 	want := &bundle.VerifyOptions{Against: o.against}
-	if o.digest != "" {
+	if o.digest != "" && !isZeroDigest(o.digest) {
 		var err error
 		if want.Digest, err = bundle.ParseDigest(o.digest); err != nil {
 			return nil, &usageError{err: err}
@@ -146,4 +146,9 @@ func (o *verifyOptions) verdict(ref string, report *bundle.Report) error {
 		kind: kind(bundle.KindTampered),
 		hint: hint,
 	}
+}
+
+// isZeroDigest reports whether --digest is zeros alone, which is well formed, but nothing has it.
+func isZeroDigest(digest string) bool {
+	return strings.TrimPrefix(digest, "sha256:") == (bundle.Digest{}).Hex()
 }
