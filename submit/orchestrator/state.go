@@ -1,0 +1,109 @@
+package orchestrator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// StateType is what a state means to the orchestrator; its name is what it means to people.
+type StateType string
+
+// Prefect's state types.
+const (
+	TypeScheduled  StateType = "SCHEDULED"
+	TypePending    StateType = "PENDING"
+	TypeRunning    StateType = "RUNNING"
+	TypePaused     StateType = "PAUSED"
+	TypeCancelling StateType = "CANCELLING"
+	TypeCompleted  StateType = "COMPLETED"
+	TypeFailed     StateType = "FAILED"
+	TypeCrashed    StateType = "CRASHED"
+	TypeCancelled  StateType = "CANCELLED"
+)
+
+// Final reports whether a run in such a state has ended.
+func (t StateType) Final() bool {
+	return slices.Contains([]StateType{TypeCompleted, TypeFailed, TypeCrashed, TypeCancelled}, t)
+}
+
+// State is a state of a flow run.
+type State struct {
+	ID        string // a UUID, made by who proposes the state, so that it can be proposed again
+	Type      StateType
+	Name      string
+	Message   string
+	Timestamp time.Time
+}
+
+// NewState makes a state of the type, now. Its name is Prefect's default for the type.
+func NewState(t StateType, message string) State {
+	return NewNamedState(t, t.defaultName(), message)
+}
+
+// NewNamedState makes a state with a name of its own.
+func NewNamedState(t StateType, name, message string) State {
+	return State{ID: uuid.NewString(), Type: t, Name: name, Message: message, Timestamp: time.Now().UTC()}
+}
+
+// NameTimedOut is the name of the FAILED state of a run that took too long.
+const NameTimedOut = "TimedOut"
+
+func (t StateType) defaultName() string {
+	if t == "" {
+		return ""
+	}
+	return string(t[:1]) + strings.ToLower(string(t[1:]))
+}
+
+// Status is the answer to a proposed state.
+type Status string
+
+// Prefect's answers, as far as there is a use for them.
+const (
+	Accepted Status = "ACCEPT" // the proposed state holds
+	Rejected Status = "REJECT" // another state holds, which the proposer shall take for the run's
+	Aborted  Status = "ABORT"  // nothing was written; the proposer shall leave the run alone
+)
+
+// Outcome is what became of a proposed state.
+type Outcome struct {
+	Status Status
+	State  State  // what holds now
+	Reason string // why the proposed state was not accepted
+}
+
+// Decide applies Prefect's rules for flow runs without a deployment: may proposed follow
+// current? An outcome that was rejected may carry a third state, which a backend has to write.
+// A run that has ended stays as it is.
+func Decide(current, proposed State) *Outcome {
+	switch {
+	case current.ID == proposed.ID:
+		return &Outcome{Status: Accepted, State: current}
+	case current.Type.Final():
+		return &Outcome{Status: Aborted, State: current, Reason: fmt.Sprintf("the flow run is already in the terminal state %s", current.Name)}
+	case current.Type == TypeCancelling && proposed.Type != TypeCancelled:
+		return &Outcome{Status: Rejected, State: current, Reason: "the flow run is being cancelled"}
+	case proposed.Type == TypePending && !maySubmit(current, proposed):
+		return &Outcome{Status: Aborted, State: current, Reason: fmt.Sprintf("the flow run is %s and cannot become %s", current.Name, proposed.Name)}
+	case proposed.Type == TypeCancelling && current.Type == TypeScheduled:
+		proposed.Type, proposed.Name = TypeCancelled, TypeCancelled.defaultName()
+		return &Outcome{Status: Rejected, State: proposed, Reason: "the flow run has no infrastructure yet and is cancelled at once"}
+	}
+	return &Outcome{Status: Accepted, State: proposed}
+}
+
+// maySubmit: PENDING is the claim on a run, which only one can make; who made it may go on to
+// PENDING states of other names.
+func maySubmit(current, proposed State) bool {
+	switch current.Type {
+	case TypeScheduled, TypePaused:
+		return true
+	case TypePending:
+		return proposed.Name != current.Name && proposed.Name != TypePending.defaultName()
+	}
+	return false
+}
