@@ -3,7 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
-	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +35,7 @@ The flow's program is read, never run. Building again gives the same bytes.
 files left out, and the key. --write-lock writes what the bundle holds into a lock
 file, one line a file, made to be committed; bundle verify --lock compares.`,
 		Example: `  flowship bundle build flows/etl.py:main --include 'data/*.csv' --out dist
-  flowship bundle build --include . --include '!*.tmp' --out dist -- sh run.sh
+  flowship bundle build --include . --include '!dist/' --out dist -- sh run.sh
   flowship bundle build --include data/ --dry-run
   flowship bundle build flows/etl.py:main --out dist --write-lock flow.lock`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -66,13 +66,13 @@ func runBuild(ctx context.Context, c *console, opts *buildOptions, t *target) er
 	inv := t.invocation
 	inv.Name = opts.name
 	var err error
-	if inv.Parameters, err = opts.parameters.read(c.in); err != nil {
+	if inv.Parameters, err = opts.parameters.read(ctx, c.in); err != nil {
 		return err
 	}
 	if opts.requirements != "" {
-		text, err := os.ReadFile(opts.requirements)
+		text, err := readInput(ctx, opts.requirements, c.in)
 		if err != nil {
-			return pathError(opts.requirements, err)
+			return err
 		}
 		inv.Dependencies = string(text)
 	}
@@ -81,6 +81,7 @@ func runBuild(ctx context.Context, c *console, opts *buildOptions, t *target) er
 		return err
 	}
 	c.warnCollected(files)
+	opts.warnOwnOutput(c, t, files)
 	r := &report{runtime: inv.Runtime, entrypoint: inv.Entrypoint, command: inv.Command, sensitive: files.Sensitive, collection: files}
 	if err := opts.build(ctx, c, r, inv); err != nil {
 		return err
@@ -107,6 +108,23 @@ func (o *buildOptions) check(t *target) error {
 		return usagef("name path/flow.py:name, or a command after --; --dry-run needs neither", "--out without an ENTRYPOINT or a COMMAND: the bundle would call nothing")
 	}
 	return nil
+}
+
+// warnOwnOutput notices that a bundle is about to hold the one before it.
+func (o *buildOptions) warnOwnOutput(c *console, t *target, files *bundle.Collection) {
+	if o.out == "" {
+		return
+	}
+	out, err := below(t.base, o.out)
+	if err != nil {
+		return // outside of what is packed
+	}
+	for i := range files.Files {
+		if path := files.Files[i].Path; strings.HasPrefix(path, out+"/") {
+			c.warn("%s is packed, too, and lies in --out; leave it out: --include '!/%s/'", shown(path), shown(out))
+			return
+		}
+	}
 }
 
 // build packs into --out or, without, only hashes.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -25,10 +26,10 @@ func (p *parameters) register(flags *pflag.FlagSet) {
 }
 
 // read returns the arguments as a JSON object, or nil when there are none.
-func (p *parameters) read(stdin io.Reader) (json.RawMessage, error) {
+func (p *parameters) read(ctx context.Context, stdin io.Reader) (json.RawMessage, error) {
 	values := map[string]json.RawMessage{}
 	if p.file != "" {
-		if err := readParameters(p.file, stdin, &values); err != nil {
+		if err := readParameters(ctx, p.file, stdin, &values); err != nil {
 			return nil, err
 		}
 	}
@@ -53,21 +54,44 @@ func (p *parameters) read(stdin io.Reader) (json.RawMessage, error) {
 	return jsonLine(values)
 }
 
-func readParameters(file string, stdin io.Reader, into *map[string]json.RawMessage) error {
-	data, err := []byte(nil), error(nil)
-	if file == "-" {
-		data, err = io.ReadAll(stdin)
-	} else {
-		data, err = os.ReadFile(file)
-	}
+func readParameters(ctx context.Context, file string, stdin io.Reader, into *map[string]json.RawMessage) error {
+	text, err := readInput(ctx, file, stdin)
 	if err != nil {
-		return pathError(file, err)
+		return err
 	}
 	// A null would leave the map nil.
-	if err := json.Unmarshal(data, into); err != nil || *into == nil {
+	if err := json.Unmarshal(text, into); err != nil || *into == nil {
 		return usagef("", "--params %q is not a JSON object", file)
 	}
 	return nil
+}
+
+// readInput reads a file, or stdin for "-". Nothing can interrupt the read of a terminal or a
+// pipe: when ctx ends it is left to end with the process.
+func readInput(ctx context.Context, file string, stdin io.Reader) ([]byte, error) {
+	type input struct {
+		text []byte
+		err  error
+	}
+	read := make(chan input, 1)
+	go func() {
+		var in input
+		if file == "-" {
+			in.text, in.err = io.ReadAll(stdin)
+		} else {
+			in.text, in.err = os.ReadFile(file)
+		}
+		read <- in
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case in := <-read:
+		if in.err != nil {
+			return nil, pathError(file, in.err)
+		}
+		return in.text, nil
+	}
 }
 
 // pathError gives an error about a file that the user named the kind that says why.
