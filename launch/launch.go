@@ -1,0 +1,137 @@
+// Package launch starts a job on some infrastructure, waits for it and stops it.
+//
+//	infra := launch.New("process", driver)
+//	running, err := infra.Start(ctx, launch.Job{Command: []string{"flowship", "step", "execute", …}})
+//	exit, err := running.Wait(ctx)
+//	log.Print(exit.Explain())
+//
+// [Infrastructure] is what programs use; a [Driver] is what a platform implements, and is kept
+// as small as that. Package processinfra runs a job as a local process.
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// ErrNotFound: the platform does not know the job (any more).
+var ErrNotFound = errors.New("job not found")
+
+// Job is what to start.
+type Job struct {
+	// Command is the argument vector. The first element is sought in PATH.
+	Command []string
+	// Env are variables, as "NAME=value", that the job gets beside those of its platform.
+	Env []string
+	// Name is what the platform calls the job, where it names jobs.
+	Name string
+	// Stdout and Stderr get the job's output while whoever started it waits for it; nil
+	// discards. What a driver finds to be an *os.File it may hand to the job itself.
+	Stdout, Stderr io.Writer
+	// Keep leaves the job's working directory behind.
+	Keep bool
+}
+
+// Exit is how a job ended.
+type Exit struct {
+	// Code is the exit code, for a job ended by a signal 128 and its number, as shells do.
+	Code int
+	// Signal is the number of the signal that ended the job, or 0.
+	Signal int
+	// Dir is the working directory that was kept, or "".
+	Dir string
+}
+
+// Driver is one platform. Its methods may be called concurrently.
+type Driver interface {
+	// Start returns when the platform has accepted the job. The id finds it again.
+	Start(ctx context.Context, job *Job) (id string, err error)
+	// Wait returns when the job has ended and what belonged to it is gone. When ctx ends
+	// before, the job goes on.
+	Wait(ctx context.Context, id string) (*Exit, error)
+	// Stop asks the job to end, insists after the grace period, and ends it after another.
+	// It does not wait for more than that.
+	Stop(ctx context.Context, id string, grace time.Duration) error
+	// Find returns nil when the job can be waited for and stopped through this driver.
+	Find(ctx context.Context, id string) error
+}
+
+// Infrastructure is a place where jobs run.
+type Infrastructure struct {
+	kind   string
+	driver Driver
+}
+
+// New returns the infrastructure of a driver. Kind is Prefect's work pool type, such as
+// "process" or "docker".
+func New(kind string, driver Driver) *Infrastructure {
+	return &Infrastructure{kind: kind, driver: driver}
+}
+
+// Running is a job that was started.
+type Running struct {
+	infra *Infrastructure
+	id    string
+}
+
+// Start starts the job. When it fails, nothing runs.
+func (i *Infrastructure) Start(ctx context.Context, job Job) (*Running, error) {
+	if err := job.check(); err != nil {
+		return nil, fmt.Errorf("launch: %s: %w", i.kind, err)
+	}
+	id, err := i.driver.Start(ctx, &job)
+	if err != nil {
+		return nil, fmt.Errorf("launch: start %s: %w", i.kind, err)
+	}
+	return &Running{infra: i, id: id}, nil
+}
+
+// Find picks a job up again by the id that it had.
+func (i *Infrastructure) Find(ctx context.Context, id string) (*Running, error) {
+	if err := i.driver.Find(ctx, id); err != nil {
+		return nil, fmt.Errorf("launch: find %s %q: %w", i.kind, id, err)
+	}
+	return &Running{infra: i, id: id}, nil
+}
+
+func (j *Job) check() error {
+	if len(j.Command) == 0 || j.Command[0] == "" {
+		return errors.New("the job has no command")
+	}
+	for _, arg := range j.Command {
+		if strings.ContainsRune(arg, 0) {
+			return fmt.Errorf("the argument %q contains a null byte", arg)
+		}
+	}
+	for _, v := range j.Env {
+		if name, _, ok := strings.Cut(v, "="); !ok || name == "" || strings.ContainsRune(v, 0) {
+			return fmt.Errorf("the environment entry %q is not NAME=value", v)
+		}
+	}
+	return nil
+}
+
+// ID returns the platform's name for the job.
+func (r *Running) ID() string { return r.id }
+
+// Wait waits for the job to end. That it ended badly is no error.
+func (r *Running) Wait(ctx context.Context) (*Exit, error) {
+	exit, err := r.infra.driver.Wait(ctx, r.id)
+	if err != nil {
+		return nil, fmt.Errorf("launch: wait for %s %q: %w", r.infra.kind, r.id, err)
+	}
+	return exit, nil
+}
+
+// Stop asks the job to end, insists after grace, and ends it after another. [Running.Wait]
+// tells when it has ended. A job that has ended already is no error.
+func (r *Running) Stop(ctx context.Context, grace time.Duration) error {
+	if err := r.infra.driver.Stop(ctx, r.id, grace); err != nil {
+		return fmt.Errorf("launch: stop %s %q: %w", r.infra.kind, r.id, err)
+	}
+	return nil
+}

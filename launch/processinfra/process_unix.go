@@ -1,0 +1,47 @@
+//go:build unix
+
+package processinfra
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/flowship/flowship/launch"
+)
+
+var stopSignals = [...]os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL}
+
+func ownGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	hangUpWithParent(cmd.SysProcAttr)
+}
+
+func signalGroup(p *os.Process, s os.Signal) error {
+	err := syscall.Kill(-p.Pid, s.(syscall.Signal))
+	if errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
+// killGroup kills what is left of a group whose first process has just ended. While there is
+// anything left, the group's number belongs to nobody else.
+//
+// It waits a moment for them to be gone, because they may hold the working directory. Not for
+// long: they count as long as their new parent does not care for its children.
+func killGroup(pid int) {
+	deadline := time.Now().Add(200 * time.Millisecond)
+	for syscall.Kill(-pid, syscall.SIGKILL) == nil && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func exitOf(s *os.ProcessState) *launch.Exit {
+	if w, ok := s.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return &launch.Exit{Code: 128 + int(w.Signal()), Signal: int(w.Signal())}
+	}
+	return &launch.Exit{Code: s.ExitCode()}
+}

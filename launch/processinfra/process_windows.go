@@ -1,0 +1,30 @@
+package processinfra
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"github.com/flowship/flowship/launch"
+)
+
+// Windows has no signal that asks another process to end.
+var stopSignals = [...]os.Signal{os.Kill}
+
+func ownGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
+}
+
+// signalGroup ends the process and those that it started; taskkill follows the tree.
+func signalGroup(p *os.Process, _ os.Signal) error {
+	if exec.Command("taskkill", "/T", "/F", "/PID", strconv.Itoa(p.Pid)).Run() == nil {
+		return nil
+	}
+	return p.Kill()
+}
+
+// killGroup: once the process has ended, nothing leads to its children any more.
+func killGroup(int) {}
+
+func exitOf(s *os.ProcessState) *launch.Exit { return &launch.Exit{Code: s.ExitCode()} }
