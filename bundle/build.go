@@ -42,7 +42,7 @@ func Build(ctx context.Context, c *Collection, inv Invocation, dir string, opts 
 	if b.Document, err = NewDocument(inv, b.Manifest, b.Archive); err != nil {
 		return nil, err
 	}
-	err = writeAtomic(b.DocumentPath, 0o666, true, func(f *os.File) (err error) {
+	err = writeAtomic(b.DocumentPath, 0o666, false, func(f *os.File) (err error) {
 		b.Digest, err = b.Document.Write(f)
 		return err
 	})
@@ -69,9 +69,6 @@ func (b *Built) pack(ctx context.Context, c *Collection, dir string, opts *Build
 	if err := os.Rename(unnamed, named); err != nil {
 		os.Remove(unnamed)
 		return writeError(named, err)
-	}
-	if err := syncDir(files); err != nil {
-		return writeError(files, err)
 	}
 	if opts.Cache != nil {
 		opts.Cache.store(c, packed.Manifest.Digest, started)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,8 +25,7 @@ func TestExtract(t *testing.T) {
 	writeFile(t, src+"/setuid", "s", 0o4711)
 	writeFile(t, src+"/readonly", "s", 0o444)
 	b := build(t, collect(t, src, "."), nil)
-	old := syscall.Umask(0o077)
-	defer syscall.Umask(old)
+	defer umask(umask(0o077))
 	for name, ref := range map[string]*bundle.Bundle{"bundle": b, "sidecar alone": {ArchivePath: b.ArchivePath}} {
 		fresh := filepath.Join(t.TempDir(), "not", "there", "yet")
 		existing := t.TempDir()

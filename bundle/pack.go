@@ -54,10 +54,11 @@ func Pack(ctx context.Context, c *Collection, w io.Writer, opts *PackOptions) (*
 	return p, err
 }
 
-// PackFile packs into the file path, which appears there only once it is whole.
+// PackFile packs into the file path, which appears there only once it is whole. It is not synced
+// to disk: after a power failure it may be damaged, which its digests show.
 func PackFile(ctx context.Context, c *Collection, path string, opts *PackOptions) (*Packed, error) {
 	var packed *Packed
-	err := writeAtomic(path, 0o666, true, func(f *os.File) error {
+	err := writeAtomic(path, 0o666, false, func(f *os.File) error {
 		return c.packInto(ctx, f, opts, &packed)
 	})
 	if err != nil {
@@ -212,9 +213,9 @@ func (z *zipper) write(ch *chunk) error {
 			z.header.CRC32 = crc32.Update(z.header.CRC32, crc32.IEEETable, p.data)
 			z.header.CompressedSize64 += uint64(len(p.packed))
 			z.header.UncompressedSize64 += uint64(len(p.data))
-			// The writer takes small sizes for its data descriptor from here.
-			z.header.CompressedSize = uint32(min(z.header.CompressedSize64, math.MaxUint32))
-			z.header.UncompressedSize = uint32(min(z.header.UncompressedSize64, math.MaxUint32))
+			// The writer takes small sizes for its data descriptor from the old members.
+			z.header.CompressedSize = uint32(min(z.header.CompressedSize64, math.MaxUint32))     //lint:ignore SA1019 see above
+			z.header.UncompressedSize = uint32(min(z.header.UncompressedSize64, math.MaxUint32)) //lint:ignore SA1019 see above
 		}
 		if _, err := z.entry.Write(p.packed); err != nil {
 			return err
@@ -232,7 +233,7 @@ func (z *zipper) begin(p *part) error {
 		Method:             zip.Deflate,
 		CreatorVersion:     versionUnix20,
 		ReaderVersion:      20,
-		ModifiedDate:       dosDate1980,
+		ModifiedDate:       dosDate1980, //lint:ignore SA1019 raw entries take no other time
 		ExternalAttrs:      uint32(f.Mode) << externalModeShift,
 		CRC32:              crc32.ChecksumIEEE(p.data),
 		CompressedSize64:   uint64(len(p.packed)),

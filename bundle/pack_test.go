@@ -2,6 +2,7 @@ package bundle_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -14,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/bundle"
 )
@@ -56,7 +57,7 @@ func TestPackIsReproducible(t *testing.T) {
 			t.Fatal(err)
 		}
 		sum := fmt.Sprintf("%x", sha256.Sum256(zip.Bytes()))
-		if diff := cmp.Diff(&bundle.Archive{SHA256: packed.Archive.SHA256, Size: int64(zip.Len())}, packed.Archive); diff != "" || packed.Archive.SHA256.Hex() != sum {
+		if diff := gocmp.Diff(&bundle.Archive{SHA256: packed.Archive.SHA256, Size: int64(zip.Len())}, packed.Archive); diff != "" || packed.Archive.SHA256.Hex() != sum {
 			t.Errorf("the archive is %s, described as %s %s", sum, packed.Archive.SHA256, diff)
 		}
 		return sum, packed
@@ -77,7 +78,7 @@ func TestPackIsReproducible(t *testing.T) {
 	if first != second {
 		t.Errorf("the same files made two archives, %s and %s", first, second)
 	}
-	if diff := cmp.Diff(packed, again); diff != "" {
+	if diff := gocmp.Diff(packed, again); diff != "" {
 		t.Error(diff)
 	}
 	// Recorded, so that an update of the deflate library cannot change the bytes unseen.
@@ -97,19 +98,19 @@ assert z.testzip() is None
 print(json.dumps({i.filename: [oct(i.external_attr >> 16), hashlib.sha256(z.read(i)).hexdigest(), i.date_time[0], i.create_system] for i in z.infolist()}))
 `
 	got := make(map[string][]any)
-	if err := json.Unmarshal([]byte(tool(t, "python3", "-c", script, b.ArchivePath)), &got); err != nil {
+	if err := json.Unmarshal([]byte(tool(t, cmp.Or(os.Getenv("FLOWSHIP_TEST_PYTHON"), "python3"), "-c", script, b.ArchivePath)), &got); err != nil {
 		t.Fatal(err)
 	}
 	want := make(map[string][]any)
 	for name, content := range sample {
 		want[name] = []any{"0o100644", fmt.Sprintf("%x", sha256.Sum256([]byte(content))), 1980.0, 3.0}
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("python reads (-want +got):\n%s", diff)
 	}
 	out := t.TempDir()
 	tool(t, "unzip", "-qq", b.ArchivePath, "-d", out)
-	if diff := cmp.Diff(sample, readTree(t, out)); diff != "" {
+	if diff := gocmp.Diff(sample, readTree(t, out)); diff != "" {
 		t.Errorf("Info-ZIP extracts (-want +got):\n%s", diff)
 	}
 }

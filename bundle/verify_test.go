@@ -103,7 +103,6 @@ func TestEveryByteOfTheDocument(t *testing.T) {
 }
 
 func TestVerifyReports(t *testing.T) {
-	type problem = bundle.Problem
 	src := tree{"a.txt": "a", "d/b.txt": "b", "d/c.txt": "c"}
 	for _, test := range []struct {
 		name   string
