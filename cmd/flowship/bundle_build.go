@@ -33,7 +33,12 @@ The flow's program is read, never run. Building again gives the same bytes.
 
 --dry-run writes no bundle: it shows each file and why it is packed, what ignore
 files left out, and the key. --write-lock writes what the bundle holds into a lock
-file, one line a file, made to be committed; bundle verify --lock compares.`,
+file, one line a file, made to be committed; bundle verify --lock compares.
+
+JSON: {"bundle", "digest", "files_key", "runtime", "entrypoint", "command",
+"files": [{"path", "size", "mode", "sha256", "why"}], "file_count", "total_size",
+"archive_size", "excluded": [{"path", "rule", "source"}], "excluded_count",
+"sensitive": [{"path", "rule"}], "warnings", "notes"}.`,
 		Example: `  flowship bundle build flows/etl.py:main --include 'data/*.csv' --out dist
   flowship bundle build --include . --include '!dist/' --out dist -- sh run.sh
   flowship bundle build --include data/ --dry-run

@@ -16,7 +16,10 @@ func newDiffCommand(c *console) *cobra.Command {
 		Use:   "diff REF REF",
 		Short: "Show which files differ between two bundles",
 		Long: `Diff compares the files of two bundles by path, permissions, size and content. It
-exits 1 when they differ, 0 when they do not.`,
+exits 1 when they differ, 0 when they do not.
+
+JSON: {"added": [{"path", "size", "mode", "sha256"}], "removed": the same,
+"changed": [{"path", "from": {"size", "mode", "sha256"}, "to": the same}]}.`,
 		Example: `  flowship bundle diff yesterday today`,
 		Args:    arguments("REF", "REF"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -24,7 +24,10 @@ func newDigestCommand(c *console) *cobra.Command {
 		Long: `Digest prints the 64 hexadecimal digits that name the sidecar of these files:
 files/<digest>.zip is the key under which Prefect, too, stores them. Nothing is
 packed. What the file system says of each file is remembered, so that an unchanged
-tree is not read again.`,
+tree is not read again.
+
+JSON: {"digest", "files_key", "file_count", "total_size"}; the first two are null
+where there are no files, which in text is an error.`,
 		Example: `  flowship bundle digest --include src/ --include '!src/fixtures/'
   flowship bundle digest flows/etl.py:main -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -22,7 +22,9 @@ func newExtractCommand(c *console) *cobra.Command {
 		Short: "Put a bundle's files into a directory",
 		Long: `Extract verifies the whole bundle, then puts its files below DIR with their
 permissions. Nothing appears there when anything is wrong. Files that exist are
-overwritten, with a warning.`,
+overwritten, with a warning.
+
+JSON: {"dir", "file_count", "total_size"}.`,
 		Example: `  flowship bundle extract dist --to /srv/flow`,
 		Args:    arguments("REF"),
 		RunE: func(cmd *cobra.Command, args []string) error {

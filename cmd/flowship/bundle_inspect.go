@@ -16,7 +16,7 @@ func newInspectCommand(c *console) *cobra.Command {
 		Use:   "inspect REF",
 		Short: "Show what a bundle calls and holds",
 		Long: `Inspect shows what a bundle says of itself. It reads, and verifies nothing; see
-bundle verify. Nothing in the bundle is run or unpickled.`,
+bundle verify. Nothing in the bundle is run or unpickled. Its JSON is that of bundle build.`,
 		Example: `  flowship bundle inspect dist
   flowship bundle inspect dist -o json | jq -r '.files[].path'`,
 		Args: arguments("REF"),

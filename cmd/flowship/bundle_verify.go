@@ -26,7 +26,10 @@ func newVerifyCommand(c *console) *cobra.Command {
 		Long: `Verify reads the whole bundle and compares every byte with what the document
 promises. It then compares with what you know: the digest of the document (or of
 the zip, where REF is a sidecar), the directory that it was built from, the lock
-file in your repository. It exits 3 and lists what differs.`,
+file in your repository. It exits 3 and lists what differs.
+
+JSON: {"ok", "problems": [{"kind", "path", "detail"}]}; a kind is missing, extra,
+content, mode, size, digest or document.`,
 		Example: `  flowship bundle verify dist
   flowship bundle verify dist --lock flow.lock
   flowship bundle verify dist --against flows

@@ -53,7 +53,15 @@ needs) into a content-addressed bundle, proves what is in it, and runs it.
 Standard output carries a command's result and nothing else. Exit codes: 0 done;
 1 a difference (bundle diff); 2 bad usage or bad input; 3 a bundle that does not
 verify, or that is refused; 4 not found; 5 storage or backend not available;
-124 timed out; 130 interrupted. With "run -- COMMAND" it is the command's own.`,
+124 timed out; 130 interrupted. With "run -- COMMAND" it is the command's own.
+
+With -o json the result is one JSON document, and an error one line on standard
+error, {"error": {"kind", "message", "hint"}}. Kinds: usage empty whitespace null_byte
+absolute traversal symlink_loop invalid_pattern unreadable not_found tampered changed
+refused conflict unavailable timeout internal.
+
+Environment: FLOWSHIP_HOME holds state and cache (default: the directories of the
+system for them); with NO_COLOR there is no colour.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {

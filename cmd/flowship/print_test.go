@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestHumanSize(t *testing.T) {
+	for _, tt := range []struct {
+		size int64
+		want string
+	}{
+		{0, "0 B"},
+		{1023, "1023 B"},
+		{1024, "1.0 KiB"},
+		{1024*1024 - 1, "1.0 MiB"},
+		{1536 * 1024, "1.5 MiB"},
+		{1<<63 - 1, "8.0 EiB"},
+	} {
+		if got := humanSize(tt.size); got != tt.want {
+			t.Errorf("humanSize(%d) = %q, want %q", tt.size, got, tt.want)
+		}
+	}
+}
+
+func TestCount(t *testing.T) {
+	var got []string
+	for _, n := range []int{0, 1, 2, 999, 1000, 1234567} {
+		got = append(got, count(n, "file"))
+	}
+	want := []string{"0 files", "1 file", "2 files", "999 files", "1,000 files", "1,234,567 files"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("count (-want +got):\n%s", diff)
+	}
+}
+
+func TestShellLine(t *testing.T) {
+	got := shellLine([]string{"sh", "-c", "echo $X", "it's", "", "a=b,c:d@e%f+g./-_", "two\nlines"})
+	want := `sh -c 'echo $X' 'it'"'"'s' '' a=b,c:d@e%f+g./-_ "two\nlines"`
+	if got != want {
+		t.Errorf("shellLine = %s\nwant        %s", got, want)
+	}
+}
+
+func TestWantsJSON(t *testing.T) {
+	for line, want := range map[string]bool{
+		"":                          false,
+		"-o json":                   true,
+		"-ojson":                    true,
+		"-o=json":                   true,
+		"--output json bundle x":    true,
+		"bundle x --output=json":    true,
+		"-o json -o text":           false,
+		"bundle x -- cmd -o json":   false,
+		"-o":                        false,
+		"bundle build --out json x": false,
+	} {
+		if got := wantsJSON(strings.Fields(line)); got != want {
+			t.Errorf("wantsJSON(%q) = %v, want %v", line, got, want)
+		}
+	}
+}
+
+// TestTable checks that columns stay aligned where a character is two cells wide, and that
+// styles do not count.
+func TestTable(t *testing.T) {
+	table := &table{head: []string{"NAME", ">SIZE", "WHY"}}
+	table.add(text("日本.txt"), text("12 B"), cell{"all of it", dim})
+	table.add(text("a.txt"), text("1.5 KiB"), text("b"))
+	var out bytes.Buffer
+	w := bufio.NewWriter(&out)
+	table.write(w, true)
+	w.Flush()
+	want := "\x1b[1mNAME\x1b[0m         \x1b[1mSIZE\x1b[0m  \x1b[1mWHY\x1b[0m\n" +
+		"日本.txt     12 B  \x1b[2mall of it\x1b[0m\n" +
+		"a.txt     1.5 KiB  b\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
