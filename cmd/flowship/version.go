@@ -15,10 +15,10 @@ func newVersionCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Long:  `Version prints the versions of flowship, of Go and of the bundle format, and the platform.
+		Long: `Version prints the versions of flowship, of Go and of the bundle format, and the platform.
 
 JSON: {"version", "go", "platform", "format"}.`,
-		Args:  arguments(),
+		Args: arguments(),
 		RunE: func(*cobra.Command, []string) error {
 			return runVersion(c)
 		},
