@@ -32,11 +32,12 @@ func (t StateType) Final() bool {
 
 // State is a state of a flow run.
 type State struct {
-	ID        string // a UUID, made by who proposes the state, so that it can be proposed again
-	Type      StateType
-	Name      string
-	Message   string
-	Timestamp time.Time
+	// ID is a UUID, made by who proposes the state, so that it can be proposed again.
+	ID        string    `json:"-"`
+	Type      StateType `json:"type"`
+	Name      string    `json:"name"`
+	Message   string    `json:"message"`
+	Timestamp time.Time `json:"timestamp"`
 }
 
 // NewState makes a state of the type, now. Its name is Prefect's default for the type.

@@ -1,0 +1,77 @@
+package execute
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/storage"
+)
+
+// prepare fetches the bundle, proves it and puts its files into the working directory.
+func (x *execution) prepare(ctx context.Context) error {
+	dir := filepath.Join(x.Scratch, "bundle")
+	if err := os.MkdirAll(filepath.Join(dir, "files"), 0o700); err != nil {
+		return err
+	}
+	// What was extracted is not needed a second time.
+	defer os.RemoveAll(dir)
+	document := filepath.Join(dir, "bundle.json")
+	if err := x.fetch(ctx, x.key, document, x.digest, "the stored document is not the one that was submitted"); err != nil {
+		return err
+	}
+	b, err := bundle.Open(document)
+	if err != nil {
+		return err
+	}
+	x.document = b.Document
+	if err := x.check(); err != nil {
+		return err
+	}
+	if b.ArchivePath != "" {
+		const reason = "the stored sidecar is not the one that the document names"
+		if err := x.fetch(ctx, b.Document.FilesKey, b.ArchivePath, b.Document.Flowship.Archive.SHA256, reason); err != nil {
+			return err
+		}
+	}
+	_, err = b.Extract(ctx, x.Dir, &bundle.ExtractOptions{Digest: x.digest})
+	return err
+}
+
+func (x *execution) fetch(ctx context.Context, key, path string, digest bundle.Digest, otherwise string) error {
+	err := x.store.Get(ctx, key, path, &storage.GetOptions{SHA256: digest})
+	if errors.Is(err, storage.ErrDigest) {
+		return &bundle.Error{Kind: bundle.KindTampered, Path: key, Reason: otherwise, Err: err}
+	}
+	return err
+}
+
+// check refuses what this executor does not run.
+func (x *execution) check() error {
+	runtime := bundle.RuntimePython // documents that Prefect itself made do not say
+	if x.document.Flowship != nil {
+		runtime = x.document.Flowship.Runtime
+	}
+	if runtime != bundle.RuntimeExec {
+		return x.refuse(fmt.Sprintf("the document's runtime is %q; this executor runs %q", runtime, bundle.RuntimeExec))
+	}
+	if err := json.Unmarshal(x.document.FlowRun, &x.flowRun); err != nil {
+		return x.refuse("its flow_run: " + err.Error())
+	}
+	if x.FlowRunID != "" && x.FlowRunID != x.flowRun.ID {
+		return x.refuse(fmt.Sprintf("the document is of flow run %q, not %q", x.flowRun.ID, x.FlowRunID))
+	}
+	if x.flowRun.ID == "" {
+		return x.refuse("its flow_run has no id")
+	}
+	x.FlowRunID = x.flowRun.ID
+	return nil
+}
+
+func (x *execution) refuse(reason string) error {
+	return &bundle.Error{Kind: bundle.KindRefused, Path: x.key, Reason: reason}
+}
