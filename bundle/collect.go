@@ -156,7 +156,7 @@ func (c *Collection) fill(ctx context.Context, selected []picked) error {
 			names[f.Path] = f.below()
 		}
 		if rule := sensitive[i]; rule != "" {
-			c.Sensitive = append(c.Sensitive, Sensitive{Path: f.Path, Rule: rule})
+			c.Sensitive = append(c.Sensitive, Sensitive{Path: f.below(), Rule: rule})
 		}
 		if f.Size > largeFile {
 			large = append(large, fmt.Sprintf("%s (%.1f MB)", f.Path, float64(f.Size)/(1<<20)))
