@@ -51,7 +51,8 @@ type Driver interface {
 	// Start returns when the platform has accepted the job. The id finds it again.
 	Start(ctx context.Context, job *Job) (id string, err error)
 	// Wait returns when the job has ended and what belonged to it is gone. When ctx ends
-	// before, the job goes on.
+	// before, the job goes on. If something could not be removed, there is an error beside
+	// the Exit.
 	Wait(ctx context.Context, id string) (*Exit, error)
 	// Stop asks the job to end, insists after the grace period, and ends it after another.
 	// It does not wait for more than that.
@@ -118,11 +119,12 @@ func (j *Job) check() error {
 // ID returns the platform's name for the job.
 func (r *Running) ID() string { return r.id }
 
-// Wait waits for the job to end. That it ended badly is no error.
+// Wait waits for the job to end. That it ended badly is no error. An error beside an Exit is
+// about something that the job left behind.
 func (r *Running) Wait(ctx context.Context) (*Exit, error) {
 	exit, err := r.infra.driver.Wait(ctx, r.id)
 	if err != nil {
-		return nil, fmt.Errorf("launch: wait for %s %q: %w", r.infra.kind, r.id, err)
+		return exit, fmt.Errorf("launch: wait for %s %q: %w", r.infra.kind, r.id, err)
 	}
 	return exit, nil
 }

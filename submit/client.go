@@ -1,0 +1,144 @@
+package submit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/processinfra"
+	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/submit/orchestrator/local"
+)
+
+// ClientOptions are the options of [OpenClient]; nil is the default.
+type ClientOptions struct {
+	// Home is where bundles, flow runs and the cache live. "" stands for the directories of
+	// the XDG base directory specification.
+	Home string
+	// Executor is the start of the command line that runs a step, "flowship step" in full. The
+	// client appends "execute" and its flags. Needed to run anything.
+	Executor []string
+	// Grace is how long a run that is cancelled may take to end after SIGINT, and again after
+	// SIGTERM; 0 means 10 seconds.
+	Grace time.Duration
+}
+
+// Client packs, stores and runs. It is safe for concurrent use, and so are several clients, in
+// several processes, at one home.
+type Client struct {
+	home     string // as it was given
+	state    string
+	executor []string
+	grace    time.Duration
+	cache    *bundle.Cache
+	infra    *launch.Infrastructure
+
+	mu    sync.Mutex // guards what is opened when first needed
+	runs  *local.Orchestrator
+	store *storage.Store
+}
+
+// OpenClient returns a client of the embedded default. It touches nothing yet.
+func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
+	if opts == nil {
+		opts = &ClientOptions{}
+	}
+	state, err := StateDir(opts.Home)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	cache, err := CacheDir(opts.Home)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	c := &Client{home: opts.Home, state: state, executor: opts.Executor, grace: opts.Grace, cache: bundle.OpenCache(cache)}
+	if c.home != "" {
+		c.home = state // absolute, for the executor runs elsewhere
+	}
+	if c.grace == 0 {
+		c.grace = 10 * time.Second
+	}
+	c.infra = launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: c.path("run")}))
+	return c, nil
+}
+
+// path is a path in the state directory.
+func (c *Client) path(name string) string { return filepath.Join(c.state, name) }
+
+// Close closes what the client opened. What it started goes on.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	if c.runs != nil {
+		errs = append(errs, c.runs.Close())
+	}
+	if c.store != nil {
+		errs = append(errs, c.store.Close())
+	}
+	c.runs, c.store = nil, nil
+	return errors.Join(errs...)
+}
+
+// openRuns returns the orchestrator.
+func (c *Client) openRuns(ctx context.Context) (*local.Orchestrator, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.runs == nil {
+		runs, err := local.Open(ctx, databasePath(c.state), nil)
+		if err != nil {
+			return nil, fmt.Errorf("submit: %w", err)
+		}
+		c.runs = runs
+	}
+	return c.runs, nil
+}
+
+// openStore returns the store of bundles.
+func (c *Client) openStore(ctx context.Context) (*storage.Store, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.store == nil {
+		url, err := storage.FolderURL(c.path("store"))
+		if err != nil {
+			return nil, fmt.Errorf("submit: %w", err)
+		}
+		store, err := storage.Open(ctx, url, &storage.OpenOptions{Create: true})
+		if err != nil {
+			return nil, fmt.Errorf("submit: %w", err)
+		}
+		c.store = store
+	}
+	return c.store, nil
+}
+
+// stale is the age at which a temporary directory is taken for one whose owner was killed.
+const stale = 24 * time.Hour
+
+// temporary makes a directory for files on their way, and removes what killed processes left.
+// It is on a disk, where a system's own temporary directory may be in memory.
+func (c *Client) temporary() (dir string, remove func(), err error) {
+	parent := c.path("tmp")
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return "", nil, err
+	}
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > stale {
+			os.RemoveAll(filepath.Join(parent, e.Name()))
+		}
+	}
+	if dir, err = os.MkdirTemp(parent, ""); err != nil {
+		return "", nil, err
+	}
+	return dir, func() { os.RemoveAll(dir) }, nil
+}

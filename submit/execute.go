@@ -1,0 +1,49 @@
+package submit
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator/local"
+)
+
+// Step is what the command line of an executor says.
+type Step struct {
+	URL    string        // of the store
+	Key    string        // of the document
+	Digest bundle.Digest // of the document
+}
+
+// Execute is the whole of an executor's process: it runs the step in the current directory, as
+// [execute.Run] says, and tells the flow runs of the embedded default how it went, if the
+// environment says that this is one of theirs. Signals to the process are passed on to the
+// command; that ctx ends is of no account.
+func Execute(ctx context.Context, step Step) (*execute.Record, error) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, passedOn()...)
+	defer signal.Stop(signals)
+	ctx = context.WithoutCancel(ctx)
+	opts := &execute.Options{
+		Scratch:   os.Getenv(envScratch),
+		FlowRunID: os.Getenv(envExecutes),
+		Signals:   signals,
+		Grouped:   os.Getenv(envStop) == "group",
+	}
+	if opts.FlowRunID != "" {
+		state, err := StateDir(os.Getenv(envHome))
+		if err != nil {
+			return nil, fmt.Errorf("submit: %w", err)
+		}
+		runs, err := local.Open(ctx, databasePath(state), nil)
+		if err != nil {
+			return nil, fmt.Errorf("submit: %w", err)
+		}
+		defer runs.Close()
+		opts.Runs = runs
+	}
+	return execute.Run(ctx, step.URL, step.Key, step.Digest, opts)
+}

@@ -1,0 +1,90 @@
+package submit
+
+import (
+	"encoding/json"
+	"io"
+	"time"
+
+	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// CommandRun is a command to be run, and with what.
+type CommandRun struct {
+	// Dir is the base directory of the include patterns; "" is the current one.
+	Dir string
+	// Include are the patterns that select the files that travel, as Prefect reads them.
+	Include []string
+	// Command is the argument vector, run in a directory that holds the files.
+	Command []string
+	// Parameters is a JSON object; nil is an empty one.
+	Parameters json.RawMessage
+	// Name is the flow run's; "" is a random one.
+	Name string
+	Tags []string
+	// Timeout is how long the command may run; 0 is without end.
+	Timeout time.Duration
+	// Keep leaves the working directory behind, see [Run.Dir].
+	Keep bool
+	// Stdout and Stderr get the command's output as it comes; nil discards it. An *os.File
+	// becomes the command's own.
+	Stdout, Stderr io.Writer
+
+	// NoCache reads every file, whatever the cache remembers of it.
+	NoCache bool
+	// Collected, if not nil, is called with the chosen files before any is read.
+	Collected func(*bundle.Collection)
+	// Progress, if not nil, is called when a step begins that may take long ("hash", "pack",
+	// "upload"), with the number of bytes to come. It returns what is to be called with each
+	// further number of bytes, and at the end.
+	Progress func(step string, total int64) (add func(bytes int64), done func())
+}
+
+// Run is a flow run that has ended. Its JSON is the CLI's.
+type Run struct {
+	ID         string             `json:"id"`
+	Name       string             `json:"name"`
+	State      orchestrator.State `json:"state"`
+	WorkPool   string             `json:"work_pool"`
+	Parameters json.RawMessage    `json:"parameters"`
+	Result     json.RawMessage    `json:"result"` // null without one
+	Bundle     StoredBundle       `json:"bundle"`
+	Timings    Timings            `json:"timings"`
+
+	// ExitCode is the command's own or, where it did not end by itself, 124 for one that ran
+	// too long, 130 for a cancelled run, else that of the executor.
+	ExitCode int `json:"-"`
+	// Dir is the working directory that was kept, or "".
+	Dir string `json:"-"`
+}
+
+// StoredBundle says where a run's bundle is, and what it took to get it there.
+type StoredBundle struct {
+	URL           string  `json:"url"`       // of the store
+	Key           string  `json:"key"`       // of the document
+	FilesKey      *string `json:"files_key"` // of the sidecar; nil when no files travel
+	UploadedBytes int64   `json:"uploaded_bytes"`
+	ReusedBytes   int64   `json:"reused_bytes"` // of a sidecar that was there already
+
+	digest bundle.Digest // of the document
+}
+
+// Timings are how long each phase took, in seconds.
+type Timings struct {
+	Collect float64 `json:"collect"` // choosing files
+	Hash    float64 `json:"hash"`
+	Upload  float64 `json:"upload"` // packing included
+	Create  float64 `json:"create"` // the flow run
+	Launch  float64 `json:"launch"` // until the executor was started
+	Run     float64 `json:"run"`    // until it ended
+}
+
+// stopwatch measures phases that follow each other.
+type stopwatch struct{ last time.Time }
+
+func (s *stopwatch) lap() float64 {
+	now := time.Now()
+	d := now.Sub(s.last)
+	s.last = now
+	return d.Seconds()
+}

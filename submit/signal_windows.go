@@ -1,0 +1,5 @@
+package submit
+
+import "os"
+
+func passedOn() []os.Signal { return []os.Signal{os.Interrupt} }
