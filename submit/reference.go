@@ -69,13 +69,13 @@ func (c *Client) fetch(ctx context.Context, ref, url, key string, digest bundle.
 		return nil, nil, missing(ref, err)
 	}
 	defer store.Close()
-	dir, cleanup, err := c.temporary()
+	dir, remove, err := c.temporary()
 	if err != nil {
 		return nil, nil, fmt.Errorf("submit: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			cleanup()
+			remove()
 		}
 	}()
 	name := filepath.Join(dir, "bundle.json")
@@ -97,7 +97,7 @@ func (c *Client) fetch(ctx context.Context, ref, url, key string, digest bundle.
 			return nil, nil, missing(ref, err)
 		}
 	}
-	return b, cleanup, nil
+	return b, remove, nil
 }
 
 // missing gives an error of the store the kind that the CLI knows.
