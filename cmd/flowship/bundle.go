@@ -16,7 +16,8 @@ directory, or a pattern of .gitignore with *, ? or [; "!" takes away again from
 what was chosen so far. Hidden files, caches and virtual environments are not found
 by walking, and .prefectignore files have the last word.
 
-REF is a bundle directory, its bundle.json, or a sidecar zip alone.`,
+REF is a bundle directory, its bundle.json, a sidecar zip alone, the URL of a store
+with the key of a document (file:///store/KEY), or the id of a flow run.`,
 	}
 	group(cmd)
 	cmd.AddCommand(

@@ -53,11 +53,11 @@ func stateOf(e bundle.Entry) stateJSON {
 }
 
 func runDiff(ctx context.Context, c *console, from, to string) error {
-	old, err := manifestOf(ctx, c, from)
+	old, err := manifestOf(ctx, from)
 	if err != nil {
 		return err
 	}
-	new, err := manifestOf(ctx, c, to)
+	new, err := manifestOf(ctx, to)
 	if err != nil {
 		return err
 	}
@@ -73,12 +73,12 @@ func runDiff(ctx context.Context, c *console, from, to string) error {
 	return exitStatus(exitDifferent)
 }
 
-func manifestOf(ctx context.Context, c *console, ref string) (*bundle.Manifest, error) {
-	b, closeBundle, err := openBundle(ctx, c, ref)
+func manifestOf(ctx context.Context, ref string) (*bundle.Manifest, error) {
+	b, err := openBundle(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	defer closeBundle()
+	defer b.close()
 	return b.Manifest(ctx)
 }
 

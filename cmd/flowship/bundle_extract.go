@@ -52,12 +52,12 @@ func runExtract(ctx context.Context, c *console, opts *extractOptions, ref strin
 			return &usageError{err: err}
 		}
 	}
-	b, closeBundle, err := openBundle(ctx, c, ref)
+	b, err := openBundle(ctx, ref)
 	if err != nil {
 		return err
 	}
-	defer closeBundle()
-	m, err := extract(ctx, c, b, opts.to, digest)
+	defer b.close()
+	m, err := extract(ctx, c, b.Bundle, opts.to, digest)
 	if err != nil {
 		return err
 	}

@@ -27,11 +27,11 @@ bundle verify. Nothing in the bundle is run or unpickled. Its JSON is that of bu
 }
 
 func runInspect(ctx context.Context, c *console, ref string) error {
-	b, closeBundle, err := openBundle(ctx, c, ref)
+	b, err := openBundle(ctx, ref)
 	if err != nil {
 		return err
 	}
-	defer closeBundle()
+	defer b.close()
 	r, err := inspect(ctx, b)
 	if err != nil {
 		return err
@@ -42,12 +42,12 @@ func runInspect(ctx context.Context, c *console, ref string) error {
 	return c.print(func(w *bufio.Writer) { r.writeText(w, c.outStyled, true) })
 }
 
-func inspect(ctx context.Context, b *bundle.Bundle) (*report, error) {
+func inspect(ctx context.Context, b *found) (*report, error) {
 	m, err := b.Manifest(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &report{document: b.DocumentPath, digest: b.Digest, manifest: m, archiveSize: new(int64)}
+	r := &report{document: b.document, digest: b.Digest, manifest: m, archiveSize: new(int64)}
 	if d := b.Document; d != nil {
 		r.runtime = bundle.RuntimePython // of documents that Prefect made
 		if f := d.Flowship; f != nil {

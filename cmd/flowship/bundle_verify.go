@@ -104,7 +104,7 @@ func (o *verifyOptions) read() (*bundle.VerifyOptions, error) {
 }
 
 func verify(ctx context.Context, c *console, ref string, want *bundle.VerifyOptions) (*bundle.Report, error) {
-	b, closeBundle, err := openBundle(ctx, c, ref)
+	b, err := openBundle(ctx, ref)
 	if k := bundle.KindOf(err); k == bundle.KindTampered || k == bundle.KindRefused {
 		// Not even a bundle: that is a finding, not a failure.
 		return &bundle.Report{Problems: []bundle.Problem{{Kind: bundle.ProblemDocument, Path: ref, Detail: err.Error()}}}, nil
@@ -112,7 +112,7 @@ func verify(ctx context.Context, c *console, ref string, want *bundle.VerifyOpti
 	if err != nil {
 		return nil, err
 	}
-	defer closeBundle()
+	defer b.close()
 	size := int64(0)
 	if info, err := os.Stat(b.ArchivePath); err == nil {
 		size = info.Size()

@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 // kind is the word that says what sort of thing went wrong, in JSON and for the exit code.
@@ -16,9 +18,10 @@ import (
 type kind string
 
 const (
-	kindUsage    kind = "usage"
-	kindTimeout  kind = "timeout"
-	kindInternal kind = "internal"
+	kindUsage       kind = "usage"
+	kindUnavailable kind = "unavailable"
+	kindTimeout     kind = "timeout"
+	kindInternal    kind = "internal"
 )
 
 // The exit codes that are not 0. A command that is run ends flowship with the command's own.
@@ -69,6 +72,7 @@ type hinted struct {
 	err  error
 	kind kind // "" to let the error say
 	hint string
+	code int // 0 to let the kind say
 }
 
 func (e *hinted) Error() string { return e.err.Error() }
@@ -80,14 +84,15 @@ type exitStatus int
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // fail prints err with its hint and returns the exit code.
-func (c *console) fail(cmd *cobra.Command, err error) int {
+func (c *console) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	var status exitStatus
 	if errors.As(err, &status) {
 		return int(status)
 	}
 	k, hint := kindOf(err), ""
-	code := k.exitCode()
-	if errors.Is(err, context.Canceled) {
+	code, given := exitCode(k, err)
+	if ctx.Err() != nil && !given {
+		// Whatever it broke on, it was a signal that stopped it.
 		code = exitInterrupted
 		err = errors.New("interrupted")
 	} else {
@@ -113,6 +118,14 @@ func (c *console) fail(cmd *cobra.Command, err error) int {
 	return code
 }
 
+// exitCode returns the code that err gives itself or, if it does not, that of its kind.
+func exitCode(k kind, err error) (code int, given bool) {
+	if h, ok := errors.AsType[*hinted](err); ok && h.code != 0 {
+		return h.code, true
+	}
+	return k.exitCode(), false
+}
+
 func kindOf(err error) kind {
 	var h *hinted
 	if errors.As(err, &h) && h.kind != "" {
@@ -128,7 +141,25 @@ func kindOf(err error) kind {
 	if k := bundle.KindOf(err); k != "" {
 		return kind(k)
 	}
+	switch {
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, orchestrator.ErrNotFound):
+		return kind(bundle.KindNotFound)
+	case errors.Is(err, storage.ErrDigest):
+		return kind(bundle.KindTampered)
+	case errors.Is(err, storage.ErrConflict):
+		return kind(bundle.KindConflict)
+	}
 	return kindInternal
+}
+
+// unavailable gives errors of the backend, the storage and the infrastructure their kind, where
+// they do not say more.
+func unavailable(err error) error {
+	if kindOf(err) != kindInternal {
+		return err
+	}
+	hint := "FLOWSHIP_HOME says where flowship keeps bundles and flow runs; it must be a directory that it can write to"
+	return &hinted{err: err, kind: kindUnavailable, hint: hint}
 }
 
 // packing marks, in a command's annotations, those that collect files. The same kind of error

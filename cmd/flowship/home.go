@@ -1,30 +1,44 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/pflag"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/submit"
 )
 
 func registerNoCache(flags *pflag.FlagSet, noCache *bool) {
 	flags.BoolVar(noCache, "no-cache", false, "read every file, whatever the stat cache remembers")
 }
 
-// statCache is where flowship remembers what unchanged files hashed to: below FLOWSHIP_HOME or,
-// without, the user's cache directory. nil means to do without.
+// home is where state and cache lie; "" stands for the system's own directories for them.
+func home() string { return os.Getenv("FLOWSHIP_HOME") }
+
+// statCache is where flowship remembers what unchanged files hashed to; nil means to do without.
 func statCache(noCache bool) *bundle.Cache {
 	if noCache {
 		return nil
 	}
-	if home := os.Getenv("FLOWSHIP_HOME"); home != "" {
-		return bundle.OpenCache(filepath.Join(home, "cache"))
-	}
-	dir, err := os.UserCacheDir()
+	dir, err := submit.CacheDir(home())
 	if err != nil {
 		return nil // no home directory: slower, no less right
 	}
-	return bundle.OpenCache(filepath.Join(dir, "flowship"))
+	return bundle.OpenCache(dir)
+}
+
+// openClient returns the client of the embedded default, whose executor is this program.
+func openClient(ctx context.Context) (*submit.Client, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	client, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: home(), Executor: []string{self, "step"}})
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return client, nil
 }

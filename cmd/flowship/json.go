@@ -89,6 +89,20 @@ func (j *jsonWriter) value(v any) {
 	j.w.Write(line)
 }
 
+// printJSON prints a value whose type says how.
+func (c *console) printJSON(v any) error {
+	return c.writeJSON(func(j *jsonWriter) {
+		text, err := jsonLine(v)
+		if err != nil {
+			j.err = err
+			return
+		}
+		var pretty bytes.Buffer
+		json.Indent(&pretty, text, "", "  ") // it is valid
+		j.w.Write(pretty.Bytes())
+	})
+}
+
 // jsonLine is json.Marshal without its escapes for HTML, so that names read as they are.
 func jsonLine(v any) ([]byte, error) {
 	var buf bytes.Buffer

@@ -25,7 +25,5 @@ func run() int {
 	ignoreFileSizeSignal()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// From the second Ctrl-C on, the signal does what it does by default.
-	context.AfterFunc(ctx, stop)
 	return execute(ctx, newConsole(os.Stdin, os.Stdout, os.Stderr), os.Args[1:])
 }

@@ -2,12 +2,40 @@ package main
 
 import (
 	"context"
+	"os"
 
 	"github.com/flowship/flowship/bundle"
 )
 
-// openBundle finds the bundle that REF names. The caller calls done when it needs it no more.
-func openBundle(_ context.Context, _ *console, ref string) (b *bundle.Bundle, done func(), err error) {
-	b, err = bundle.Open(ref)
-	return b, func() {}, err
+// found is the bundle that a REF names.
+type found struct {
+	*bundle.Bundle
+	document string // path or REF of the document; "" for a sidecar alone
+	close    func()
+}
+
+// openBundle finds the bundle that ref names. The caller must close it.
+func openBundle(ctx context.Context, ref string) (*found, error) {
+	client, err := openClient(ctx)
+	if err != nil {
+		// Without a home there are no flow runs, but there may be files.
+		b, err := bundle.Open(ref)
+		if err != nil {
+			return nil, err
+		}
+		return &found{Bundle: b, document: b.DocumentPath, close: func() {}}, nil
+	}
+	b, cleanup, err := client.OpenBundle(ctx, ref)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	f := &found{Bundle: b, document: b.DocumentPath, close: func() {
+		cleanup()
+		client.Close()
+	}}
+	if _, err := os.Lstat(ref); err != nil && b.Document != nil {
+		f.document = ref // it lies in a store, and here in a temporary directory
+	}
+	return f, nil
 }

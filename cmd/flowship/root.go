@@ -16,7 +16,7 @@ func execute(ctx context.Context, c *console, args []string) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil {
-		return c.fail(cmd, err)
+		return c.fail(ctx, cmd, err)
 	}
 	return 0
 }
@@ -85,7 +85,7 @@ system for them); with NO_COLOR there is no colour.`,
 	root.SetErr(c.err)
 	root.CompletionOptions.DisableDefaultCmd = true
 	group(root)
-	root.AddCommand(newBundleCommand(c), newVersionCommand(c), newCompletionCommand(c))
+	root.AddCommand(newRunCommand(c), newBundleCommand(c), newStepCommand(c), newVersionCommand(c), newCompletionCommand(c))
 	withoutFlagsInUse(root)
 	return root
 }

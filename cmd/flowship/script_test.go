@@ -129,6 +129,18 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// cmdSetenv sets a variable to the string that stands at a path in a JSON document.
+func cmdSetenv(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: setenv NAME FILE PATH")
+	}
+	text, err := at(json.RawMessage(ts.ReadFile(args[1])), args[2])
+	ts.Check(err)
+	var value string
+	ts.Check(json.Unmarshal([]byte(text), &value))
+	ts.Setenv(args[0], value)
+}
+
 func sameJSON(a, b string) bool {
 	var x, y any
 	if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil {

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/submit"
+)
+
+func newStepCommand(c *console) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "step",
+		Short: "What runs in the infrastructure",
+		Long:  `Steps are launched by flowship itself where a flow run shall be executed.`,
+	}
+	group(cmd)
+	cmd.AddCommand(newStepExecuteCommand(c))
+	return cmd
+}
+
+type stepExecuteOptions struct {
+	url, key, digest string
+}
+
+func newStepExecuteCommand(c *console) *cobra.Command {
+	opts := &stepExecuteOptions{}
+	cmd := &cobra.Command{
+		Use:   "execute --url URL --key KEY --digest sha256:…",
+		Short: "Fetch a bundle, verify it, run it here",
+		Long: `Execute fetches the document KEY from the store and its sidecar, verifies both
+against the digest, extracts the files into the current directory and runs the
+command there. Nothing runs of a bundle that is not the one with this digest. It
+exits with the command's own code; 3: the bundle does not verify, 4: it is not there.`,
+		Example: `  flowship step execute --url file:///var/lib/bundles --key 0b3c… --digest sha256:9f86…`,
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runStepExecute(cmd.Context(), c, opts)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&opts.url, "url", "", "`URL` of the store")
+	flags.StringVar(&opts.key, "key", "", "`KEY` of the document in the store")
+	flags.StringVar(&opts.digest, "digest", "", "what the document must hash to: `sha256:…`")
+	return cmd
+}
+
+func runStepExecute(ctx context.Context, c *console, opts *stepExecuteOptions) error {
+	for _, flag := range []struct{ name, value string }{{"url", opts.url}, {"key", opts.key}, {"digest", opts.digest}} {
+		if flag.value == "" {
+			return usagef("", "missing --%s", flag.name)
+		}
+	}
+	digest, err := bundle.ParseDigest(opts.digest)
+	if err != nil {
+		return &usageError{err: err}
+	}
+	record, err := submit.Execute(ctx, submit.Step{URL: opts.url, Key: opts.key, Digest: digest})
+	switch {
+	case err != nil && record != nil:
+		return &hinted{err: err, hint: readingHint(bundle.Kind(kindOf(err))), code: record.ExitCode}
+	case err != nil:
+		return unavailable(err)
+	case record.ExitCode != 0:
+		return exitStatus(record.ExitCode)
+	}
+	return nil
+}
