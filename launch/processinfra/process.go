@@ -16,10 +16,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +42,8 @@ const (
 
 // Options are the options of [New]; nil is the default.
 type Options struct {
-	// Dir is where working directories are made; "" is the system's temporary directory.
+	// Dir is where working directories are made; "" is the system's temporary directory. In a
+	// directory of its own, a driver on Linux removes what killed programs left.
 	Dir string
 }
 
@@ -65,6 +68,7 @@ type process struct {
 	cmd  *exec.Cmd
 	dir  string // holds the working directory and the scratch directory
 	keep bool
+	lock *os.File // says that the directory is in use
 	out  []*pump
 
 	ended chan struct{} // closed when the first process has ended and its group is gone
@@ -72,19 +76,33 @@ type process struct {
 	err   error
 }
 
-const workDir = "work"
+const (
+	dirPrefix = "flowship-run-"
+	workDir   = "work"
+	lockFile  = "lock"
+)
 
 // Start implements [launch.Driver].
 func (d *Driver) Start(_ context.Context, job *launch.Job) (string, error) {
-	dir, err := os.MkdirTemp(d.dir, "flowship-run-")
+	if d.dir != "" {
+		sweep(d.dir)
+	}
+	dir, err := os.MkdirTemp(d.dir, dirPrefix)
 	if err != nil {
+		return "", err
+	}
+	lock, err := claim(dir)
+	if err != nil {
+		os.RemoveAll(dir)
 		return "", err
 	}
 	p, err := start(dir, job)
 	if err != nil {
 		os.RemoveAll(dir)
+		lock.Close()
 		return "", err
 	}
+	p.lock = lock
 	id := strconv.Itoa(p.cmd.Process.Pid)
 	d.mu.Lock()
 	d.processes[id] = p
@@ -180,6 +198,7 @@ const killed = 10 * time.Second
 // reap waits for the process, and leaves nothing of it behind.
 func (p *process) reap() {
 	defer close(p.ended)
+	defer p.lock.Close()
 	state, err := p.cmd.Process.Wait()
 	killGroup(p.cmd.Process.Pid)
 	for _, o := range p.out {
@@ -193,10 +212,27 @@ func (p *process) reap() {
 	}
 	p.exit = exitOf(state)
 	if p.keep {
+		// Without its lock, it is never swept.
+		if err := os.Remove(filepath.Join(p.dir, lockFile)); !errors.Is(err, fs.ErrNotExist) {
+			p.err = err
+		}
 		p.exit.Dir = filepath.Join(p.dir, workDir)
 		return
 	}
 	p.err = removeAll(p.dir)
+}
+
+// sweep removes the directories of killed programs.
+func sweep(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // making a directory there will tell
+	}
+	for _, e := range entries {
+		if name := filepath.Join(dir, e.Name()); strings.HasPrefix(e.Name(), dirPrefix) && abandoned(filepath.Join(name, lockFile)) {
+			removeAll(name)
+		}
+	}
 }
 
 // removeAll also removes directories that the job made read-only.

@@ -294,7 +294,7 @@ func TestMain(m *testing.M) {
 	if note == "" {
 		os.Exit(m.Run())
 	}
-	infra := launch.New(processinfra.Type, processinfra.New(nil))
+	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: filepath.Dir(note)}))
 	r, err := infra.Start(context.Background(), launch.Job{Command: sh(`echo $$ >"$1"; exec sleep 600`, note)})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -307,9 +307,10 @@ func TestParentIsKilled(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells a process that its parent was killed")
 	}
-	note := filepath.Join(t.TempDir(), "pid")
+	dir := t.TempDir()
+	note := filepath.Join(dir, "pid")
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), parentVariable+"="+note, "TMPDIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), parentVariable+"="+note)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -319,4 +320,26 @@ func TestParentIsKilled(t *testing.T) {
 	}
 	cmd.Wait()
 	until(t, "the process is gone", func() bool { return gone(pid) })
+	// Its directory goes when the next process starts; those that are kept or in use stay.
+	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: dir}))
+	start := func(job launch.Job) *launch.Running {
+		r, err := infra.Start(t.Context(), job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	kept := wait(t, start(launch.Job{Command: sh("exit 0"), Keep: true}))
+	using := start(launch.Job{Command: []string{"sleep", "600"}})
+	wait(t, start(launch.Job{Command: sh("exit 0")}))
+	if dirs, err := filepath.Glob(filepath.Join(dir, "flowship-run-*")); err != nil || len(dirs) != 2 {
+		t.Errorf("directories %v, %v; want that in use and %s", dirs, err, kept.Dir)
+	}
+	if _, err := os.Stat(kept.Dir); err != nil {
+		t.Error(err)
+	}
+	if err := using.Stop(t.Context(), time.Second); err != nil {
+		t.Error(err)
+	}
+	wait(t, using)
 }
