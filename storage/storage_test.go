@@ -310,3 +310,24 @@ func TestStrandedWriter(t *testing.T) {
 		t.Error("was not stored")
 	}
 }
+
+// Whatever a folder is called, its URL leads to it and nowhere else.
+func FuzzFolderURL(f *testing.F) {
+	if runtime.GOOS == "windows" {
+		f.Skip("Windows refuses some of the names")
+	}
+	for _, name := range []string{"a b", "100%", "%2e%2e", "a?b#c", "ü", "a//b", ".", "\\", "a\nb"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if strings.ContainsAny(name, "/\x00") || name == "" || name == "." || name == ".." || len(name) > 200 {
+			return
+		}
+		top := t.TempDir()
+		put(t, openFolder(t, filepath.Join(top, name)), "k", "content")
+		entries, err := os.ReadDir(top)
+		if err != nil || len(entries) != 1 || entries[0].Name() != name {
+			t.Errorf("%q became %v (%v)", name, entries, err)
+		}
+	})
+}
