@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"regexp"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,8 +39,11 @@ there only where it would decide otherwise.`,
 	return cmd
 }
 
-// entrypointLike tells an ENTRYPOINT from a path among the arguments.
-var entrypointLike = regexp.MustCompile(`\.py:[\pL_][\pL\pN_.]*$`)
+// looksLikeEntrypoint tells an ENTRYPOINT from a path among the arguments.
+func looksLikeEntrypoint(arg string) bool {
+	file, name, ok := strings.Cut(arg, ".py:")
+	return ok && file != "" && flowName.MatchString(name)
+}
 
 // explainTarget takes the paths and the ENTRYPOINT apart, which may stand anywhere.
 func explainTarget(cmd *cobra.Command, opts *selection, args []string) (paths []string, t *target, err error) {
@@ -49,7 +52,7 @@ func explainTarget(cmd *cobra.Command, opts *selection, args []string) (paths []
 		return nil, nil, err
 	}
 	for _, arg := range before {
-		if !entrypointLike.MatchString(arg) {
+		if !looksLikeEntrypoint(arg) {
 			paths = append(paths, arg)
 			continue
 		}

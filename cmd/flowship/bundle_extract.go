@@ -57,7 +57,7 @@ func runExtract(ctx context.Context, c *console, opts *extractOptions, ref strin
 		return err
 	}
 	defer b.close()
-	m, err := extract(ctx, c, b.Bundle, opts.to, digest)
+	m, err := extract(ctx, c, b, opts.to, digest)
 	if err != nil {
 		return err
 	}
@@ -75,12 +75,8 @@ func runExtract(ctx context.Context, c *console, opts *extractOptions, ref strin
 	})
 }
 
-func extract(ctx context.Context, c *console, b *bundle.Bundle, dir string, digest bundle.Digest) (*bundle.Manifest, error) {
-	size := int64(0)
-	if b.Document != nil && b.Document.Manifest() != nil {
-		size = b.Document.Manifest().TotalSize()
-	}
-	p := c.startProgress("extracting", size)
+func extract(ctx context.Context, c *console, b *found, dir string, digest bundle.Digest) (*bundle.Manifest, error) {
+	p := c.startProgress("extracting", b.size())
 	defer p.stop()
 	return b.Extract(ctx, dir, &bundle.ExtractOptions{
 		Digest:   digest,

@@ -113,11 +113,7 @@ func verify(ctx context.Context, c *console, ref string, want *bundle.VerifyOpti
 		return nil, err
 	}
 	defer b.close()
-	size := int64(0)
-	if info, err := os.Stat(b.ArchivePath); err == nil {
-		size = info.Size()
-	}
-	p := c.startProgress("verifying", size)
+	p := c.startProgress("verifying", b.size())
 	defer p.stop()
 	want.Progress = p.add
 	return b.Verify(ctx, want)

@@ -208,6 +208,8 @@ func packingHint(k bundle.Kind, err error) string {
 		return "remove what stands there, or choose another place"
 	case bundle.KindNotFound:
 		return "look at the spelling; --dir sets the directory that patterns are relative to"
+	case bundle.KindTampered:
+		return "what is stored is damaged; remove it there, and it is packed again"
 	}
 	return ""
 }

@@ -11,6 +11,7 @@ import (
 var update = flag.Bool("update", false, "write docs/ and the expected output of scripts instead of comparing")
 
 func TestMain(m *testing.M) {
+	fixUmask()
 	testscript.Main(m, map[string]func(){"flowship": main})
 }
 

@@ -22,7 +22,7 @@ const (
 type progress struct {
 	c     *console
 	verb  string
-	total int64
+	total int64 // bytes; 0 when it is not known
 	done  atomic.Int64
 	end   chan struct{}
 	ended sync.WaitGroup
@@ -53,6 +53,14 @@ func (p *progress) show() {
 	}
 }
 
+// amount says how much is done.
+func (p *progress) amount() string {
+	if p.total == 0 {
+		return humanSize(p.done.Load())
+	}
+	return humanSize(min(p.done.Load(), p.total)) + " of " + humanSize(p.total)
+}
+
 func (p *progress) lines() {
 	tick := time.NewTicker(progressLines)
 	defer tick.Stop()
@@ -61,7 +69,7 @@ func (p *progress) lines() {
 		case <-p.end:
 			return
 		case <-tick.C:
-			fmt.Fprintf(p.c.err, "%s: %s of %s\n", p.verb, humanSize(p.done.Load()), humanSize(p.total))
+			fmt.Fprintf(p.c.err, "%s: %s\n", p.verb, p.amount())
 		}
 	}
 }
@@ -77,7 +85,7 @@ func (p *progress) bar() {
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(p.verb+" ")),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
-			return fmt.Sprintf(" %s of %s", humanSize(min(p.done.Load(), p.total)), humanSize(p.total))
+			return " " + p.amount()
 		})))
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -88,7 +96,9 @@ func (p *progress) bar() {
 			screen.Wait()
 			return
 		case <-tick.C:
-			bar.SetCurrent(min(p.done.Load(), p.total-1))
+			if p.total > 0 {
+				bar.SetCurrent(min(p.done.Load(), p.total-1)) // a full bar would vanish
+			}
 		}
 	}
 }

@@ -14,6 +14,14 @@ type found struct {
 	close    func()
 }
 
+// size returns how many bytes the files have, or 0 when the document does not say.
+func (f *found) size() int64 {
+	if f.Document == nil || f.Document.Manifest() == nil {
+		return 0
+	}
+	return f.Document.Manifest().TotalSize()
+}
+
 // openBundle finds the bundle that ref names. The caller must close it.
 func openBundle(ctx context.Context, ref string) (*found, error) {
 	client, err := openClient(ctx)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -130,8 +131,11 @@ func (c *console) printRun(run *submit.Run) error {
 }
 
 func ended(s orchestrator.State) string {
-	if s.Message == "" {
+	switch {
+	case s.Message == "":
 		return s.Name
+	case strings.HasPrefix(s.Message, strings.ToLower(s.Name)):
+		return s.Message
 	}
 	return s.Name + ": " + s.Message
 }

@@ -10,6 +10,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// fixUmask makes the modes of files that scripts write known: they are part of digests.
+func fixUmask() { syscall.Umask(0o022) }
+
 func scriptCondition(name string) (bool, error) {
 	if name == "root" {
 		return os.Getuid() == 0, nil

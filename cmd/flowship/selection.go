@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -88,6 +89,9 @@ func (s *selection) files() (*target, error) {
 	return t, nil
 }
 
+// flowName is what can name a flow in a Python file.
+var flowName = regexp.MustCompile(`^[\pL_][\pL\pN_.]*$`)
+
 const entrypointForm = "an ENTRYPOINT is path/flow.py:name; a command comes after --"
 
 // entrypoint reads an ENTRYPOINT, which names a file and what in it is called.
@@ -97,7 +101,7 @@ func (s *selection) entrypoint(arg string) (*target, error) {
 		return nil, err
 	}
 	at := strings.LastIndexByte(arg, ':')
-	if at <= 0 || at == len(arg)-1 {
+	if at <= 0 || !flowName.MatchString(arg[at+1:]) {
 		return nil, usagef(entrypointForm, "%q is not an ENTRYPOINT", arg)
 	}
 	file, name := arg[:at], arg[at+1:]
