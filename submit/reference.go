@@ -49,6 +49,9 @@ func (c *Client) OpenBundle(ctx context.Context, ref string) (b *bundle.Bundle, 
 	return c.fetch(ctx, ref, run.Bundle.URL, run.Bundle.Key, digest)
 }
 
+// isURL reports whether a reference is a URL rather than a path.
+func isURL(ref string) bool { return strings.Contains(ref, "://") }
+
 // splitURL parts the URL of an object into those of the store and the object's key. A document
 // lies at the top of its store, a sidecar below files/.
 func splitURL(ref string) (url, key string) {

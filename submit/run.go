@@ -3,6 +3,7 @@ package submit
 import (
 	"encoding/json"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/flowship/flowship/bundle"
@@ -69,22 +70,30 @@ type StoredBundle struct {
 	digest bundle.Digest // of the document
 }
 
-// Timings are how long each phase took, in seconds.
+// Timings are how long each phase took.
 type Timings struct {
-	Collect float64 `json:"collect"` // choosing files
-	Hash    float64 `json:"hash"`
-	Upload  float64 `json:"upload"` // packing included
-	Create  float64 `json:"create"` // the flow run
-	Launch  float64 `json:"launch"` // until the executor was started
-	Run     float64 `json:"run"`    // until it ended
+	Collect Seconds `json:"collect"` // choosing files
+	Hash    Seconds `json:"hash"`
+	Upload  Seconds `json:"upload"` // packing included
+	Create  Seconds `json:"create"` // the flow run
+	Launch  Seconds `json:"launch"` // until the executor was started
+	Run     Seconds `json:"run"`    // until it ended
+}
+
+// Seconds is a duration that JSON shows in seconds, to the microsecond.
+type Seconds time.Duration
+
+// MarshalJSON implements [json.Marshaler].
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, time.Duration(s).Seconds(), 'f', 6, 64), nil
 }
 
 // stopwatch measures phases that follow each other.
 type stopwatch struct{ last time.Time }
 
-func (s *stopwatch) lap() float64 {
+func (s *stopwatch) lap() Seconds {
 	now := time.Now()
 	d := now.Sub(s.last)
 	s.last = now
-	return d.Seconds()
+	return Seconds(d)
 }

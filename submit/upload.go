@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -134,7 +132,7 @@ func (u *upload) put(ctx context.Context, key, path string, digest bundle.Digest
 	defer f.Close()
 	add, done := u.progress("upload", size)
 	defer done()
-	return u.bucket.Put(ctx, key, io.Reader(f), storage.PutOptions{Size: size, SHA256: digest, Progress: add})
+	return u.bucket.Put(ctx, key, f, storage.PutOptions{Size: size, SHA256: digest, Progress: add})
 }
 
 // A folder does not keep the digest of an object with it. A note beside the store does: it
@@ -180,6 +178,3 @@ func (u *upload) remember() error {
 	}
 	return nil
 }
-
-// isURL reports whether a reference is a URL rather than a path.
-func isURL(ref string) bool { return strings.Contains(ref, "://") }
