@@ -12,6 +12,7 @@
 //
 // This is the embedded default: bundles in a folder, flow runs in SQLite, commands as local
 // processes, all below one home directory and nothing to install. The bundle is stored before
-// the flow run is created, so that a failed upload leaves no run behind; and however a run
-// ends, it ends in a final state.
+// the flow run is created, so that a failed upload leaves no run behind. A run ends in a final
+// state as long as either its submitter or its executor lives to tell: one that was killed is
+// spoken for by the other.
 package submit
