@@ -106,7 +106,7 @@ func (x *extraction) into(ctx context.Context, dir string) (_ *Manifest, err err
 		return nil, fileError(beside, err)
 	}
 	defer root.Close()
-	if exists {
+	if exists && !isEmpty(dir) {
 		if err := x.checkTargets(root); err != nil {
 			return nil, err
 		}
@@ -130,26 +130,34 @@ func (x *extraction) into(ctx context.Context, dir string) (_ *Manifest, err err
 		}
 		return x.held, nil
 	}
-	for _, e := range x.archive.entries {
-		if parent := path.Dir(e.Name); parent != "." {
-			if err := root.MkdirAll(filepath.FromSlash(parent), 0o777); err != nil {
-				return nil, targetError(e.Name, err)
-			}
-		}
-		name := filepath.FromSlash(e.Name)
-		if err := root.Rename(filepath.Join(filepath.Base(staging), name), name); err != nil {
-			return nil, targetError(e.Name, err)
-		}
+	if err := place(root, filepath.Base(staging), "."); err != nil {
+		return nil, err
 	}
 	return x.held, nil
 }
 
-// targetError tells a path that leaves the directory from other failures.
-func targetError(name string, err error) error {
-	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrPermission) || isMissing(err) {
-		return fileError(name, err)
+// place moves what lies in the staging directory from to its directory to: whole subtrees
+// where nothing stands in the way, else their parts.
+func place(root *os.Root, from, to string) error {
+	staged, err := fs.ReadDir(root.FS(), filepath.ToSlash(from))
+	if err != nil {
+		return fileError(to, err)
 	}
-	return &Error{Kind: KindRefused, Path: name, Reason: "cannot be put in place", Err: err}
+	for _, e := range staged {
+		source, target := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
+		if e.IsDir() {
+			if _, err := root.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
+				if err := place(root, source, target); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if err := root.Rename(source, target); err != nil {
+			return &Error{Kind: KindRefused, Path: filepath.ToSlash(target), Reason: "cannot be put in place", Err: err}
+		}
+	}
+	return nil
 }
 
 // checkTargets refuses what could not be put in place, before anything is written.
@@ -180,6 +188,16 @@ func (x *extraction) checkTargets(root *os.Root) error {
 		}
 	}
 	return nil
+}
+
+func isEmpty(dir string) bool {
+	d, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	_, err = d.Readdirnames(1)
+	return errors.Is(err, io.EOF)
 }
 
 // folds reports whether the file system takes "a" and "A" for one name.
