@@ -19,8 +19,12 @@ func temporaryName(dir string) string {
 // writeAtomic makes the file path by writing to a temporary name beside it. Whatever fails,
 // path holds what it held before. With durable, it survives a power failure once written. The
 // umask applies to perm.
-func writeAtomic(path string, perm os.FileMode, durable bool, write func(*os.File) error) (err error) {
-	dir := filepath.Dir(path)
+func writeAtomic(path string, perm os.FileMode, durable bool, write func(*os.File) error) error {
+	return writeAs(filepath.Dir(path), perm, durable, func(f *os.File) (string, error) { return path, write(f) })
+}
+
+// writeAs is writeAtomic for a file in dir whose path write knows only once it has written it.
+func writeAs(dir string, perm os.FileMode, durable bool, write func(*os.File) (path string, err error)) (err error) {
 	var f *os.File
 	for {
 		f, err = os.OpenFile(temporaryName(dir), os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
@@ -37,7 +41,8 @@ func writeAtomic(path string, perm os.FileMode, durable bool, write func(*os.Fil
 			os.Remove(f.Name())
 		}
 	}()
-	if err = write(f); err != nil {
+	path, err := write(f)
+	if err != nil {
 		return err
 	}
 	if durable {

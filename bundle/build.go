@@ -58,18 +58,19 @@ func (b *Built) pack(ctx context.Context, c *Collection, dir string, opts *Build
 	if err := os.MkdirAll(files, 0o777); err != nil {
 		return writeError(files, err)
 	}
-	unnamed := temporaryName(files)
 	started := time.Now()
-	packed, err := PackFile(ctx, c, unnamed, &PackOptions{Progress: opts.Progress})
+	var packed *Packed
+	err := writeAs(files, 0o666, false, func(f *os.File) (string, error) {
+		if err := c.packInto(ctx, f, &PackOptions{Progress: opts.Progress}, &packed); err != nil {
+			return "", err
+		}
+		return filepath.Join(dir, filepath.FromSlash(packed.Manifest.FilesKey())), nil
+	})
 	if err != nil {
-		return err
+		os.Remove(files) // if it is empty: it was made for nothing
+		return writeError(files, err)
 	}
 	b.Manifest, b.Archive = packed.Manifest, packed.Archive
-	named := filepath.Join(dir, filepath.FromSlash(packed.Manifest.FilesKey()))
-	if err := os.Rename(unnamed, named); err != nil {
-		os.Remove(unnamed)
-		return writeError(named, err)
-	}
 	if opts.Cache != nil {
 		opts.Cache.store(c, packed.Manifest.Digest, started)
 	}

@@ -27,21 +27,17 @@ type CollectOptions struct {
 type File struct {
 	Entry         // SHA256 is known only after [Hash] or [Pack]
 	Why    string // the pattern that selected it, "entrypoint", or "import of flow.py:3"
-	native string // path below the base directory where it is not Path (names with a backslash)
+	native string // path below the base directory where it is not Path
+	hashed string // name in the canonical digest where it is not Path
 	seen   fingerprint
 }
 
 // below returns where the file lies below the base directory.
-func (f *File) below() string {
-	if f.native != "" {
-		return f.native
-	}
-	return f.Path
-}
+func (f *File) below() string { return cmp.Or(f.native, f.Path) }
 
 // hashedName is the file's name in the canonical digest: Path, but for names with a backslash
 // that make an unclean path.
-func (f *File) hashedName() string { return strings.ReplaceAll(f.below(), `\`, "/") }
+func (f *File) hashedName() string { return cmp.Or(f.hashed, f.Path) }
 
 // fingerprint is what tells an unchanged file without reading it.
 type fingerprint struct {
@@ -72,7 +68,7 @@ type Collection struct {
 	Warnings  []string // "Pattern 'x' matched no files", as Prefect words it, in order
 	Notes     []string // what a person may want to know and Prefect does not report
 
-	entrypoint string
+	entrypoint string // as asked for, when its source was packed
 }
 
 // TotalSize returns the sum of the files' sizes in bytes.
@@ -134,11 +130,12 @@ func (c *Collection) fill(ctx context.Context, selected []picked) error {
 	c.Files = make([]File, len(selected))
 	for i, p := range selected {
 		f := &c.Files[i]
-		f.Path, f.Why = p.rel, p.why
+		f.Path, f.Why, f.native = p.rel, p.why, p.from
 		if strings.Contains(p.rel, `\`) {
-			f.native = p.rel
+			f.native = cmp.Or(p.from, p.rel)
 			// Prefect hashes the name with slashes, and its zip library tidies it further.
-			f.Path = strings.TrimLeft(path.Clean(f.hashedName()), "/")
+			f.hashed = strings.ReplaceAll(p.rel, `\`, "/")
+			f.Path = strings.TrimLeft(path.Clean(f.hashed), "/")
 		}
 		if err := checkName(f.Path); err != nil {
 			return renamed(err, p.rel)
@@ -152,7 +149,7 @@ func (c *Collection) fill(ctx context.Context, selected []picked) error {
 	var large []string
 	for i := range c.Files {
 		f := &c.Files[i]
-		if f.native != "" || i > 0 && c.Files[i-1].Path == f.Path {
+		if f.hashed != "" {
 			names[f.Path] = f.below()
 		}
 		if rule := sensitive[i]; rule != "" {

@@ -29,6 +29,14 @@ func ParseDigest(s string) (Digest, error) {
 	return d, nil
 }
 
+// parseHex reads the 64 digits alone.
+func parseHex(s string) (Digest, error) {
+	if strings.HasPrefix(s, digestPrefix) {
+		return Digest{}, fmt.Errorf("bundle: %q has a prefix; want the 64 hexadecimal digits alone", s)
+	}
+	return ParseDigest(s)
+}
+
 // Hex returns the 64 digits without the prefix, as keys and manifests write them.
 func (d Digest) Hex() string { return hex.EncodeToString(d[:]) }
 

@@ -22,16 +22,15 @@ func ReadDocument(r io.Reader) (*Document, error) {
 	err := decodeObject(dec, func(key string) error {
 		switch key {
 		case "function":
-			return dec.Decode(&function)
+			return decode(dec, &function)
 		case "context":
-			return dec.Decode(&context)
+			return decode(dec, &context)
 		case "flow_run":
-			return dec.Decode(&d.FlowRun)
+			return decode(dec, &d.FlowRun)
 		case "dependencies":
-			return dec.Decode(&d.Dependencies)
+			return decode(dec, &d.Dependencies)
 		case "files_key":
-			d.FilesKey = ""
-			return dec.Decode(&d.FilesKey)
+			return dec.Decode(&d.FilesKey) // null means none
 		case "flowship":
 			d.Flowship = &Flowship{}
 			return d.Flowship.read(dec)
@@ -59,40 +58,31 @@ func (f *Flowship) read(dec *json.Decoder) error {
 	err := decodeObject(dec, func(key string) error {
 		switch key {
 		case "version":
-			return dec.Decode(&version)
+			return decode(dec, &version)
 		case "runtime":
-			return dec.Decode(&f.Runtime)
+			return decode(dec, &f.Runtime)
 		case "entrypoint":
-			return dec.Decode(&f.Entrypoint)
+			return decode(dec, &f.Entrypoint)
 		case "command":
-			return dec.Decode(&f.Command)
+			return decodeStrings(dec, &f.Command)
 		case "program":
-			return dec.Decode(&f.Program)
+			return f.readProgram(dec)
 		case "archive":
-			var a *archiveJSON
-			if err := dec.Decode(&a); err != nil || a == nil {
-				return err
-			}
-			digest, err := ParseDigest(a.SHA256)
-			if err != nil {
-				return err
-			}
-			f.Archive = &Archive{SHA256: digest, Size: a.Size}
-			return nil
+			return f.readArchive(dec)
 		case "include":
-			return dec.Decode(&f.Include)
+			return decodeStrings(dec, &f.Include)
 		case "source":
-			return dec.Decode(&f.Source)
+			return decode(dec, &f.Source)
 		case "files":
 			return f.readFiles(dec)
 		}
 		return skipValue(dec)
 	})
 	if err != nil {
-		return fmt.Errorf("flowship: %w", err)
+		return err
 	}
 	if version != FormatVersion {
-		return fmt.Errorf("flowship: format version %d; this flowship reads version %d", version, FormatVersion)
+		return fmt.Errorf("format version %d; this flowship reads version %d", version, FormatVersion)
 	}
 	return nil
 }
@@ -101,33 +91,87 @@ func (f *Flowship) readFiles(dec *json.Decoder) error {
 	if t, err := dec.Token(); err != nil {
 		return err
 	} else if t != json.Delim('[') {
-		return errors.New("files: not a list")
+		return errors.New("not a list")
 	}
 	f.Files = nil
 	for dec.More() {
-		var e entryJSON
-		if err := dec.Decode(&e); err != nil {
-			return err
+		var e Entry
+		err := decodeObject(dec, func(key string) (err error) {
+			var text string
+			switch key {
+			case "path":
+				return decode(dec, &e.Path)
+			case "mode":
+				if err = decode(dec, &text); err == nil {
+					e.Mode, err = ParseMode(text)
+				}
+				return err
+			case "size":
+				return decode(dec, &e.Size)
+			case "sha256":
+				if err = decode(dec, &text); err == nil {
+					e.SHA256, err = parseHex(text)
+				}
+				return err
+			}
+			return skipValue(dec)
+		})
+		if err == nil && (e.Mode == 0 || e.SHA256.IsZero()) {
+			err = errors.New("mode or sha256 is missing")
 		}
-		mode, err := ParseMode(e.Mode)
 		if err != nil {
-			return fmt.Errorf("files: %q: %w", e.Path, err)
+			return fmt.Errorf("%q: %w", e.Path, err)
 		}
-		digest, err := ParseDigest(e.SHA256)
-		if err != nil {
-			return fmt.Errorf("files: %q: %w", e.Path, err)
-		}
-		f.Files = append(f.Files, Entry{Path: e.Path, Mode: mode, Size: e.Size, SHA256: digest})
+		f.Files = append(f.Files, e)
 	}
 	_, err := dec.Token()
 	return err
 }
 
+func (f *Flowship) readProgram(dec *json.Decoder) error {
+	p := &Program{}
+	null, err := decodeOptional(dec, func(dec *json.Decoder, key string) error {
+		switch key {
+		case "key":
+			return decode(dec, &p.Key)
+		case "os":
+			return decode(dec, &p.OS)
+		case "arch":
+			return decode(dec, &p.Arch)
+		}
+		return skipValue(dec)
+	})
+	if !null {
+		f.Program = p
+	}
+	return err
+}
+
+func (f *Flowship) readArchive(dec *json.Decoder) error {
+	a := &Archive{}
+	null, err := decodeOptional(dec, func(dec *json.Decoder, key string) (err error) {
+		switch key {
+		case "sha256":
+			var text string
+			if err = decode(dec, &text); err == nil {
+				a.SHA256, err = parseHex(text)
+			}
+			return err
+		case "size":
+			return decode(dec, &a.Size)
+		}
+		return skipValue(dec)
+	})
+	if !null {
+		f.Archive = a
+	}
+	return err
+}
+
 // check asserts what the members promise about each other.
 func (d *Document) check() error {
-	var run map[string]json.RawMessage
-	if err := json.Unmarshal(d.FlowRun, &run); err != nil || run == nil {
-		return errors.New("flow_run is not an object")
+	if err := checkFlowRun(d.FlowRun); err != nil {
+		return err
 	}
 	for _, m := range []struct{ name, text string }{{"function", d.Function}, {"context", d.Context}} {
 		if _, err := DecodePickle(m.text); err != nil {
@@ -146,14 +190,19 @@ func (d *Document) check() error {
 	if !slices.Contains([]Runtime{RuntimePython, RuntimeGo, RuntimeExec}, f.Runtime) {
 		return fmt.Errorf("unknown runtime %q", f.Runtime)
 	}
-	if f.Runtime == RuntimeExec && len(f.Command) == 0 {
+	switch {
+	case f.Runtime == RuntimeExec && (len(f.Command) == 0 || f.Command[0] == ""):
 		return errors.New("runtime exec without a command")
+	case f.Runtime == RuntimePython && f.Entrypoint == "":
+		return errors.New("runtime python without an entrypoint")
+	case f.Runtime == RuntimeGo && (f.Program == nil || f.Program.Key == ""):
+		return errors.New("runtime go without a program")
 	}
 	if (d.FilesKey == "") != (len(f.Files) == 0) || (d.FilesKey == "") != (f.Archive == nil) {
 		return errors.New("files_key, archive and files do not agree on whether files travel")
 	}
-	if f.Archive != nil && f.Archive.Size < 0 {
-		return fmt.Errorf("archive size %d", f.Archive.Size)
+	if f.Archive != nil && (f.Archive.Size <= 0 || f.Archive.SHA256.IsZero()) {
+		return errors.New("archive: sha256 or size is missing")
 	}
 	seen := make(map[string]struct{}, len(f.Files))
 	for i := range f.Files {
@@ -174,6 +223,28 @@ func (d *Document) check() error {
 
 func documentError(err error) error {
 	return &Error{Kind: KindTampered, Path: documentName, Reason: "not a valid bundle document", Err: err}
+}
+
+// checkFlowRun looks at the members of flow_run that are used.
+func checkFlowRun(text json.RawMessage) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	id, parameters := "", map[string]json.RawMessage{}
+	err := decodeObject(dec, func(key string) error {
+		switch key {
+		case "id":
+			return decode(dec, &id)
+		case "parameters":
+			return decode(dec, &parameters)
+		}
+		return skipValue(dec)
+	})
+	if err != nil {
+		return fmt.Errorf("flow_run: %w", err)
+	}
+	if id == "" {
+		return errors.New("flow_run: no id")
+	}
+	return nil
 }
 
 // maxPickle bounds what a pickle of a foreign document may inflate to.

@@ -1,10 +1,13 @@
 package bundle
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
+	"syscall"
 )
 
 // Kind says what sort of thing went wrong, for callers that branch on it. The words are the
@@ -22,10 +25,11 @@ const (
 	KindInvalidPattern Kind = "invalid_pattern" // a pattern or ignore rule that does not compile
 	KindUnreadable     Kind = "unreadable"      // the file system says no
 	KindNotFound       Kind = "not_found"
-	KindTampered       Kind = "tampered" // a bundle that does not hold what it promises
-	KindChanged        Kind = "changed"  // a file changed while it was packed
-	KindRefused        Kind = "refused"  // what cannot be packed or extracted safely
-	KindConflict       Kind = "conflict" // something else stands where a file shall go
+	KindTampered       Kind = "tampered"    // a bundle that does not hold what it promises
+	KindChanged        Kind = "changed"     // a file changed while it was packed
+	KindRefused        Kind = "refused"     // what cannot be packed or extracted safely
+	KindConflict       Kind = "conflict"    // something else stands where a file shall go
+	KindUnavailable    Kind = "unavailable" // what shall be written to says no: disk full, read-only
 )
 
 // Error is an error about one path, pattern or bundle.
@@ -51,11 +55,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// cause drops what a *fs.PathError repeats of the path that an Error has named already.
+// cause drops what the os package repeats of the path that an Error has named already.
 func cause(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
 		return pe.Err
+	}
+	var le *os.LinkError
+	if errors.As(err, &le) {
+		return le.Err
 	}
 	return err
 }
@@ -76,4 +84,21 @@ func fileError(path string, err error) error {
 		kind = KindNotFound
 	}
 	return &Error{Kind: kind, Path: path, Err: err}
+}
+
+// writeError wraps what the file system said when path was to be written. Errors about
+// something else stay as they are.
+func writeError(path string, err error) error {
+	var e *Error
+	if errors.As(err, &e) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	kind := KindUnavailable
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		kind = KindNotFound
+	case errors.Is(err, fs.ErrExist), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ENOTEMPTY):
+		kind = KindConflict
+	}
+	return &Error{Kind: kind, Path: path, Reason: "cannot be written", Err: err}
 }

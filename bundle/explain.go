@@ -43,11 +43,13 @@ func Explain(ctx context.Context, base string, include, paths []string, opts *Co
 	if err := s.selectAll(ctx, include); err != nil {
 		return nil, err
 	}
-	ignores, err := loadIgnores(s.base)
-	if err != nil {
-		return nil, err
+	ignores := &ignore.Ignores{}
+	if s.selectsAny() { // as Collect does: else a broken ignore file does no harm
+		if ignores, err = loadIgnores(s.base); err != nil {
+			return nil, err
+		}
 	}
-	source := map[string]string{}
+	source := map[string]picked{}
 	if opts != nil && opts.Entrypoint != "" {
 		if source, err = sourceFiles(s.base, opts.Entrypoint); err != nil {
 			return nil, err
@@ -66,7 +68,7 @@ func Explain(ctx context.Context, base string, include, paths []string, opts *Co
 
 // explain answers for one path. A link is answered for by what it leads to, which is what
 // would travel.
-func (s *selection) explain(asked string, ignores *ignore.Ignores, source map[string]string) (Explanation, error) {
+func (s *selection) explain(asked string, ignores *ignore.Ignores, source map[string]picked) (Explanation, error) {
 	if err := checkText(asked); err != nil {
 		return Explanation{}, err
 	}
@@ -79,8 +81,8 @@ func (s *selection) explain(asked string, ignores *ignore.Ignores, source map[st
 		rel, _ = within(s.base, resolved)
 	}
 	e := Explanation{Path: asked}
-	if why, ok := source[rel]; ok {
-		e.Included, e.Reason, e.Rule, e.Source = true, reasonInclude, why, "ENTRYPOINT"
+	if p, ok := source[path.Clean(strings.ReplaceAll(asked, `\`, "/"))]; ok {
+		e.Included, e.Reason, e.Rule, e.Source = true, reasonInclude, p.why, "ENTRYPOINT"
 		return e, nil
 	}
 	at, known := s.state[rel]
@@ -96,6 +98,12 @@ func (s *selection) explain(asked string, ignores *ignore.Ignores, source map[st
 		verdict := ignores.Match(rel)
 		if verdict.Ignored {
 			e.Included, e.Reason, e.Rule, e.Source = false, reasonIgnored, verdict.Rule.Pattern, verdict.Rule.String()
+		}
+		if e.Included {
+			one := &Collection{Base: s.base}
+			if err := one.fill(context.Background(), []picked{{rel: rel}}); err != nil {
+				return Explanation{}, err // what packing would say
+			}
 		}
 		if git := ignores.GitVerdict(rel); git.Ignored != verdict.Ignored {
 			e.Git = "kept"

@@ -42,7 +42,10 @@ func (b *Bundle) Extract(ctx context.Context, dir string, opts *ExtractOptions) 
 		return nil, &Error{Kind: KindTampered, Path: b.DocumentPath, Reason: fmt.Sprintf("the document is %s, not %s", b.Digest, opts.Digest)}
 	}
 	if b.ArchivePath == "" {
-		return &Manifest{}, os.MkdirAll(dir, 0o777)
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return nil, writeError(dir, err)
+		}
+		return &Manifest{}, nil
 	}
 	a, err := openArchive(b.ArchivePath)
 	if err != nil {
@@ -98,7 +101,7 @@ func (x *extraction) into(ctx context.Context, dir string) (_ *Manifest, err err
 	if !exists {
 		beside = filepath.Dir(dir)
 		if err := os.MkdirAll(beside, 0o777); err != nil {
-			return nil, fileError(beside, err)
+			return nil, writeError(beside, err)
 		}
 	}
 	root, err := os.OpenRoot(beside)
@@ -113,7 +116,7 @@ func (x *extraction) into(ctx context.Context, dir string) (_ *Manifest, err err
 	}
 	staging := temporaryName(beside)
 	if err := os.Mkdir(staging, 0o777); err != nil {
-		return nil, fileError(beside, err)
+		return nil, writeError(beside, err)
 	}
 	defer os.RemoveAll(staging)
 	if x.folds(staging) {
@@ -126,38 +129,16 @@ func (x *extraction) into(ctx context.Context, dir string) (_ *Manifest, err err
 	}
 	if !exists {
 		if err := os.Rename(staging, dir); err != nil {
-			return nil, fileError(dir, err)
+			return nil, writeError(dir, err)
 		}
 		return x.held, nil
 	}
-	if err := place(root, filepath.Base(staging), "."); err != nil {
-		return nil, err
+	p := &placing{root: root, replaced: temporaryName(".")}
+	defer root.RemoveAll(p.replaced)
+	if err := p.place(filepath.Base(staging), "."); err != nil {
+		return nil, errors.Join(err, p.undo())
 	}
 	return x.held, nil
-}
-
-// place moves what lies in the staging directory from to its directory to: whole subtrees
-// where nothing stands in the way, else their parts.
-func place(root *os.Root, from, to string) error {
-	staged, err := fs.ReadDir(root.FS(), filepath.ToSlash(from))
-	if err != nil {
-		return fileError(to, err)
-	}
-	for _, e := range staged {
-		source, target := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
-		if e.IsDir() {
-			if _, err := root.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
-				if err := place(root, source, target); err != nil {
-					return err
-				}
-				continue
-			}
-		}
-		if err := root.Rename(source, target); err != nil {
-			return &Error{Kind: KindRefused, Path: filepath.ToSlash(target), Reason: "cannot be put in place", Err: err}
-		}
-	}
-	return nil
 }
 
 // checkTargets refuses what could not be put in place, before anything is written.
@@ -309,7 +290,7 @@ func (x *extraction) makeDirs(staging string) error {
 	for _, dir := range slices.Compact(dirs) {
 		full := filepath.Join(staging, filepath.FromSlash(dir))
 		if err := os.MkdirAll(full, 0o777); err != nil {
-			return fileError(dir, err)
+			return writeError(dir, err)
 		}
 	}
 	return nil
@@ -320,17 +301,17 @@ func (x *extraction) write(ctx context.Context, staging string, e *zip.File, als
 	entry := x.archive.entry(e)
 	f, err := os.OpenFile(filepath.Join(staging, filepath.FromSlash(e.Name)), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return Entry{}, fileError(e.Name, err)
+		return Entry{}, writeError(e.Name, err)
 	}
 	defer f.Close()
 	if entry.SHA256, err = x.archive.copyEntry(ctx, e, io.MultiWriter(f, also), buf); err != nil {
-		return Entry{}, err
+		return Entry{}, writeError(e.Name, err)
 	}
 	if err := f.Chmod(fileMode(entry.Mode)); err != nil {
-		return Entry{}, fileError(e.Name, err)
+		return Entry{}, writeError(e.Name, err)
 	}
 	if err := f.Close(); err != nil {
-		return Entry{}, fileError(e.Name, err)
+		return Entry{}, writeError(e.Name, err)
 	}
 	if x.opts.Progress != nil {
 		x.opts.Progress(entry.Size)

@@ -2,7 +2,9 @@ package bundle
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -69,6 +71,45 @@ func decodeObject(dec *json.Decoder, member func(key string) error) error {
 	}
 	_, err = dec.Token()
 	return err
+}
+
+// decodeOptional is decodeObject for a member that may be null.
+func decodeOptional(dec *json.Decoder, member func(dec *json.Decoder, key string) error) (null bool, err error) {
+	var raw json.RawMessage
+	if err := dec.Decode(&raw); err != nil || string(raw) == "null" {
+		return true, err
+	}
+	own := json.NewDecoder(bytes.NewReader(raw))
+	return false, decodeObject(own, func(key string) error { return member(own, key) })
+}
+
+// decode reads a value that must not be null, which encoding/json would pass over.
+func decode[T any](dec *json.Decoder, into *T) error {
+	var value *T
+	if err := dec.Decode(&value); err != nil {
+		return err
+	}
+	if value == nil {
+		return errors.New("is null")
+	}
+	*into = *value
+	return nil
+}
+
+// decodeStrings reads a list of strings.
+func decodeStrings(dec *json.Decoder, into *[]string) error {
+	var list []*string
+	if err := decode(dec, &list); err != nil {
+		return err
+	}
+	*into = make([]string, 0, len(list))
+	for _, s := range list {
+		if s == nil {
+			return errors.New("holds null")
+		}
+		*into = append(*into, *s)
+	}
+	return nil
 }
 
 func skipValue(dec *json.Decoder) error {

@@ -53,7 +53,18 @@ func quoteName(name string) string {
 	return name
 }
 
-// ReadLock parses a lock file.
+// OpenLock reads the lock file path.
+func OpenLock(path string) (*Lock, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	l, err := ReadLock(f)
+	return l, renamed(err, path)
+}
+
+// ReadLock parses a lock file's text.
 func ReadLock(r io.Reader) (*Lock, error) {
 	l := &Lock{Manifest: &Manifest{}}
 	s := bufio.NewScanner(r)
@@ -114,6 +125,9 @@ func (l *Lock) read(line int, text string, files *bool) (err error) {
 	}
 	if err := checkName(e.Path); err != nil {
 		return err
+	}
+	if n := len(l.Manifest.Entries); n > 0 && l.Manifest.Entries[n-1].Path >= e.Path {
+		return fmt.Errorf("%q is not in its place: the lines are sorted by path, each once", e.Path)
 	}
 	l.Manifest.Entries = append(l.Manifest.Entries, e)
 	return nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash"
 	"strconv"
-	"strings"
 )
 
 // Mode is what Prefect hashes and stores of a file's st_mode: the low 16 bits, type bits
@@ -29,10 +28,11 @@ func (m Mode) String() string { return "0" + strconv.FormatUint(uint64(m.Perm())
 // ParseMode reads what [Mode.String] writes and returns the mode of a regular file.
 func ParseMode(s string) (Mode, error) {
 	v, err := strconv.ParseUint(s, 8, 16)
-	if err != nil || !strings.HasPrefix(s, "0") || Mode(v)&^modePermMask != 0 {
+	m := modeRegular | Mode(v)
+	if err != nil || m.String() != s {
 		return 0, fmt.Errorf("bundle: mode %q is not an octal number such as \"0644\"", s)
 	}
-	return modeRegular | Mode(v), nil
+	return m, nil
 }
 
 // Entry is one file of a manifest.

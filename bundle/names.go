@@ -2,6 +2,8 @@ package bundle
 
 import (
 	"fmt"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"unicode/utf8"
 )
@@ -22,8 +24,8 @@ func checkName(name string) error {
 		reason = "the name holds a null byte"
 	case name[0] == '/':
 		reason = "absolute path"
-	case hasDrive(name):
-		reason = "absolute path (it starts with a drive letter)"
+	case runtime.GOOS == "windows" && !filepath.IsLocal(filepath.FromSlash(name)):
+		reason = "means something else on Windows"
 	default:
 		for part := range strings.SplitSeq(name, "/") {
 			switch part {

@@ -82,15 +82,6 @@ func (c *Collection) packInto(ctx context.Context, f *os.File, opts *PackOptions
 	})
 }
 
-// writeError names the file that could not be written, unless err is about something else.
-func writeError(path string, err error) error {
-	var e *Error
-	if errors.As(err, &e) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return fmt.Errorf("bundle: write %q: %w", path, err)
-}
-
 func pack(ctx context.Context, c *Collection, w io.Writer, opts *PackOptions) (*Packed, error) {
 	if opts == nil {
 		opts = &PackOptions{}

@@ -61,6 +61,39 @@ func resolve(path string, strict bool) (string, error) {
 	return resolveFrom("/", path, strict, seen)
 }
 
+// resolveNamed resolves a path as a person names it, from the working directory. It does not
+// clean it first: what ".." means depends on where the link before it leads.
+func resolveNamed(path string, strict bool) (string, error) {
+	if !filepath.IsAbs(path) {
+		wd, err := os.Getwd()
+		if err != nil {
+			return "", err
+		}
+		path = wd + "/" + path
+	}
+	return resolve(filepath.ToSlash(path), strict)
+}
+
+// Below returns where file lies below the directory base, with slashes. Both are followed to
+// where they are, but for the last component of file, which is a name and may be missing. A
+// file that lies elsewhere is an [Error] of kind traversal.
+func Below(base, file string) (string, error) {
+	resolvedBase, err := resolveNamed(base, false)
+	if err != nil {
+		return "", asError(base, err)
+	}
+	dir, name := filepath.Split(file)
+	resolvedDir, err := resolveNamed(dir, false)
+	if err != nil {
+		return "", asError(file, err)
+	}
+	rel, ok := within(resolvedBase, joinPath(resolvedDir, name))
+	if !ok {
+		return "", &Error{Kind: KindTraversal, Path: file, Reason: "lies outside of the base directory " + base}
+	}
+	return rel, nil
+}
+
 func resolveFrom(at, rest string, strict bool, seen map[string]string) (string, error) {
 	if strings.HasPrefix(rest, "/") {
 		at = "/"

@@ -12,8 +12,12 @@ import (
 	"github.com/flowship/flowship/ignore"
 )
 
-// picked is a selected file: its path below base and the reason.
-type picked struct{ rel, why string }
+// picked is a selected file.
+type picked struct {
+	rel  string // its path below the base directory, and name
+	why  string
+	from string // the path to read it from, where it is a link that keeps its own name
+}
 
 // selection is the state of working through the patterns.
 type selection struct {
@@ -26,12 +30,7 @@ type selection struct {
 }
 
 func newSelection(base string) (*selection, error) {
-	abs, err := filepath.Abs(base)
-	if err != nil {
-		return nil, fileError(base, err)
-	}
-	abs = filepath.ToSlash(abs)
-	resolved, err := resolve(abs, true)
+	resolved, err := resolveNamed(base, true)
 	if err != nil {
 		return nil, asError(base, err)
 	}
@@ -203,6 +202,16 @@ func (s *selection) filter(c *Collection) ([]picked, error) {
 		selected = append(selected, picked{rel: rel, why: s.include[s.state[rel]]})
 	}
 	return selected, nil
+}
+
+// selectsAny reports whether any file is selected, ignore files aside.
+func (s *selection) selectsAny() bool {
+	for _, at := range s.state {
+		if at >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 const alwaysExcludedRule = ".prefectignore"

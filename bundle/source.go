@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path"
@@ -21,11 +22,14 @@ func addSource(c *Collection, selected []picked, entrypoint string) ([]picked, e
 	for _, p := range selected {
 		delete(source, p.rel)
 	}
-	for rel, why := range source {
-		selected = append(selected, picked{rel: rel, why: why})
+	for _, p := range source {
+		selected = append(selected, p)
 	}
 	c.Excluded = slices.DeleteFunc(c.Excluded, func(e Excluded) bool {
-		_, packed := source[e.Path]
+		p, packed := source[e.Path]
+		if packed {
+			c.Notes = append(c.Notes, fmt.Sprintf("%s is packed although %s leaves it out: %s", e.Path, cmp.Or(e.Source, e.Rule), p.why))
+		}
 		return packed
 	})
 	return selected, nil
@@ -35,9 +39,10 @@ func addSource(c *Collection, selected []picked, entrypoint string) ([]picked, e
 const whyEntrypoint = "entrypoint"
 
 // sourceFiles finds the source that an entrypoint such as "flow.py:main" needs, by reading it:
-// nothing is imported or run. It maps each file below base to the reason why it is needed. A
-// module that is not found below base is taken to be installed where the flow runs.
-func sourceFiles(base, entrypoint string) (map[string]string, error) {
+// nothing is imported or run. A module that is not found below base is taken to be installed
+// where the flow runs. Unlike the files that patterns select, a link keeps its own name, under
+// which it is imported.
+func sourceFiles(base, entrypoint string) (map[string]picked, error) {
 	script, _, ok := strings.Cut(entrypoint, ".py:")
 	if !ok {
 		return nil, &Error{Kind: KindNotFound, Path: entrypoint, Reason: "is not of the form path/flow.py:name"}
@@ -50,8 +55,8 @@ func sourceFiles(base, entrypoint string) (map[string]string, error) {
 	if _, _, err := locate(base, joinPath(base, script), script); err != nil {
 		return nil, err
 	}
-	r := &sourceReader{base: base, roots: slices.Compact([]string{path.Dir(path.Clean(script)), "."}), found: make(map[string]string)}
-	if !r.file(script, whyEntrypoint) {
+	r := &sourceReader{base: base, roots: slices.Compact([]string{path.Dir(path.Clean(script)), "."}), found: make(map[string]picked)}
+	if !r.file(path.Clean(script), whyEntrypoint) {
 		return nil, &Error{Kind: KindNotFound, Path: script, Reason: "the flow file is not there"}
 	}
 	for len(r.queue) > 0 {
@@ -69,7 +74,7 @@ func sourceFiles(base, entrypoint string) (map[string]string, error) {
 type sourceReader struct {
 	base  string
 	roots []string
-	found map[string]string
+	found map[string]picked
 	queue []string
 }
 
@@ -141,9 +146,12 @@ func (r *sourceReader) file(rel, why string) bool {
 	if info, err := os.Stat(resolved); err != nil || !info.Mode().IsRegular() {
 		return false
 	}
-	rel, _ = within(r.base, resolved)
 	if _, known := r.found[rel]; !known {
-		r.found[rel] = why
+		p := picked{rel: rel, why: why}
+		if target, _ := within(r.base, resolved); target != rel {
+			p.from = target
+		}
+		r.found[rel] = p
 		r.queue = append(r.queue, rel)
 	}
 	return true
@@ -228,6 +236,7 @@ type statement struct {
 // pythonStatements cuts a file into statements with comments and strings blanked, so that
 // nothing in them is taken for an import; what follows a colon counts as one of its own.
 func pythonStatements(text []byte) []statement {
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	var out []statement
 	var current bytes.Buffer
 	line, start, depth, blank := 1, 1, 0, true
@@ -253,10 +262,10 @@ func pythonStatements(text []byte) []statement {
 			blank = false
 			i += n
 			continue
-		case ch == '\\' && i+1 < len(text) && text[i+1] == '\n':
+		case ch == '\\' && (bytes.HasPrefix(text[i+1:], []byte("\n")) || bytes.HasPrefix(text[i+1:], []byte("\r\n"))):
 			line++
 			current.WriteByte(' ')
-			i += 2
+			i += 1 + bytes.IndexByte(text[i+1:], '\n') + 1
 			continue
 		case ch == '(' || ch == '[' || ch == '{':
 			depth++

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 )
@@ -61,18 +62,14 @@ func (r *Report) addError(kind ProblemKind, path string, err error) error {
 	return err
 }
 
-// Verify opens the bundle at path and verifies it. Unlike [Open], it reports a document that
-// cannot be parsed as a problem.
-func Verify(ctx context.Context, path string, opts *VerifyOptions) (*Report, error) {
-	b, err := Open(path)
-	if err != nil {
-		r := &Report{}
-		if err := r.addError(ProblemDocument, path, err); err != nil {
-			return nil, err
-		}
-		return r, nil
+// ReportOf turns what [Open] says of a bundle that is none into a report. Errors of another
+// kind, such as a path that is not there, it returns.
+func ReportOf(path string, err error) (*Report, error) {
+	r := &Report{}
+	if err := r.addError(ProblemDocument, path, err); err != nil {
+		return nil, err
 	}
-	return b.Verify(ctx, opts)
+	return r, nil
 }
 
 // Verify checks everything that can be checked, and reports all that is wrong: that document,
@@ -206,13 +203,27 @@ func (b *Bundle) verifyAgainst(ctx context.Context, r *Report, dir string, held 
 	}
 	c, err := b.recollect(ctx, dir, held)
 	if err != nil {
-		return err
+		return r.addDirectoryError(err)
 	}
 	now, err := Hash(ctx, c, nil)
 	if err != nil {
-		return err
+		return r.addDirectoryError(err)
 	}
 	r.compare(held, now, "bundle", "directory")
+	return nil
+}
+
+// addDirectoryError reports why the directory cannot be packed as the bundle was.
+func (r *Report) addDirectoryError(err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	kind := ProblemContent
+	if e.Kind == KindNotFound {
+		kind = ProblemMissing
+	}
+	r.add(kind, e.Path, "the directory cannot be packed: %v", err)
 	return nil
 }
 
