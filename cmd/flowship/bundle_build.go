@@ -3,7 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
-	"strings"
+	"path"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -115,19 +116,22 @@ func (o *buildOptions) check(t *target) error {
 	return nil
 }
 
-// warnOwnOutput notices that a bundle is about to hold the one before it.
+// warnOwnOutput notices that a bundle is about to hold the one before it, or its lock file:
+// then each build differs from the last.
 func (o *buildOptions) warnOwnOutput(c *console, t *target, files *bundle.Collection) {
-	if o.out == "" {
-		return
+	own := map[string]string{} // what this command writes → the pattern that leaves it out
+	if rel, err := bundle.Below(t.base, o.writeLock); err == nil && o.writeLock != "" {
+		own[rel] = rel
 	}
-	out, err := below(t.base, o.out)
-	if err != nil {
-		return // outside of what is packed
+	if rel, err := bundle.Below(t.base, filepath.Join(o.out, "bundle.json")); err == nil && o.out != "" {
+		own[rel] = rel
+		if dir := path.Dir(rel); dir != "." {
+			own[rel] = dir + "/"
+		}
 	}
 	for i := range files.Files {
-		if path := files.Files[i].Path; strings.HasPrefix(path, out+"/") {
-			c.warn("%s is packed, too, and lies in --out; leave it out: --include '!/%s/'", shown(path), shown(out))
-			return
+		if pattern, ok := own[files.Files[i].Path]; ok {
+			c.warn("%s is packed, too, and this command writes it; leave it out: --include '!/%s'", shown(files.Files[i].Path), shown(pattern))
 		}
 	}
 }

@@ -60,24 +60,13 @@ func runDigest(ctx context.Context, c *console, opts *digestOptions, t *target) 
 	}
 	if c.json {
 		return c.writeJSON(func(j *jsonWriter) {
-			digest := m.Digest.String()
-			if len(m.Entries) == 0 {
-				digest = ""
-			}
 			j.object(func() {
-				j.member("digest", orNull(digest))
+				j.member("digest", m.Digest.String())
 				j.member("files_key", orNull(m.FilesKey()))
 				j.member("file_count", len(m.Entries))
 				j.member("total_size", m.TotalSize())
 			})
 		})
-	}
-	if len(m.Entries) == 0 {
-		return &hinted{
-			err:  fmt.Errorf("the patterns select no files, and no files have no digest"),
-			kind: kind(bundle.KindNotFound),
-			hint: "bundle explain PATH says why a file is left out",
-		}
 	}
 	return c.print(func(w *bufio.Writer) { fmt.Fprintln(w, m.Digest.Hex()) })
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -91,13 +90,13 @@ func (o *verifyOptions) read() (*bundle.VerifyOptions, error) {
 		}
 	}
 	if o.lock != "" {
-		f, err := os.Open(o.lock)
-		if err != nil {
-			return nil, pathError(o.lock, err)
-		}
-		defer f.Close()
-		if want.Lock, err = bundle.ReadLock(f); err != nil {
-			return nil, &hinted{err: err, hint: "write it again: bundle build --write-lock FILE"}
+		var err error
+		if want.Lock, err = bundle.OpenLock(o.lock); err != nil {
+			hint := "write it again: bundle build --write-lock " + o.lock
+			if bundle.KindOf(err) == bundle.KindNotFound {
+				hint = "write it first: bundle build --write-lock " + o.lock
+			}
+			return nil, &hinted{err: err, hint: hint}
 		}
 	}
 	return want, nil
@@ -105,12 +104,8 @@ func (o *verifyOptions) read() (*bundle.VerifyOptions, error) {
 
 func verify(ctx context.Context, c *console, ref string, want *bundle.VerifyOptions) (*bundle.Report, error) {
 	b, err := openBundle(ctx, ref)
-	if k := bundle.KindOf(err); k == bundle.KindTampered || k == bundle.KindRefused {
-		// Not even a bundle: that is a finding, not a failure.
-		return &bundle.Report{Problems: []bundle.Problem{{Kind: bundle.ProblemDocument, Path: ref, Detail: err.Error()}}}, nil
-	}
 	if err != nil {
-		return nil, err
+		return bundle.ReportOf(ref, err) // not even a bundle may be a finding, not a failure
 	}
 	defer b.close()
 	p := c.startProgress("verifying", b.size())

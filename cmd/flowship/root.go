@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -14,6 +15,11 @@ func execute(ctx context.Context, c *console, args []string) int {
 	c.json = wantsJSON(args)
 	root := newRootCommand(c)
 	root.SetArgs(args)
+	for _, arg := range args {
+		if !utf8.ValidString(arg) { // JSON, of which documents are made, cannot hold it
+			return c.fail(ctx, root, usagef("", "the argument %q is not UTF-8", arg))
+		}
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil {
 		return c.fail(ctx, cmd, err)

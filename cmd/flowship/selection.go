@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -119,7 +118,7 @@ func (s *selection) entrypoint(arg string) (*target, error) {
 	if s.dir == "" {
 		t.base = filepath.Dir(file)
 	}
-	rel, err := below(t.base, file)
+	rel, err := bundle.Below(t.base, file)
 	if err != nil {
 		return nil, err
 	}
@@ -129,21 +128,4 @@ func (s *selection) entrypoint(arg string) (*target, error) {
 		t.collect.Entrypoint = t.invocation.Entrypoint
 	}
 	return t, nil
-}
-
-// below names file as seen from base, with slashes.
-func below(base, file string) (string, error) {
-	absBase, err := filepath.Abs(base)
-	if err != nil {
-		return "", fmt.Errorf("base directory: %w", err)
-	}
-	absFile, err := filepath.Abs(file)
-	if err != nil {
-		return "", fmt.Errorf("flow file: %w", err)
-	}
-	rel, err := filepath.Rel(absBase, absFile)
-	if err != nil || !filepath.IsLocal(rel) {
-		return "", &bundle.Error{Kind: bundle.KindTraversal, Path: file, Reason: fmt.Sprintf("the flow file is outside of the base directory %q", base)}
-	}
-	return filepath.ToSlash(rel), nil
 }
