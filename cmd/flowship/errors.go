@@ -22,6 +22,9 @@ const (
 	kindUnavailable kind = "unavailable"
 	kindTimeout     kind = "timeout"
 	kindInternal    kind = "internal"
+
+	// Nothing is wrong with what was asked for, and it may be asked for again.
+	kindInterrupted = kindUnavailable
 )
 
 // The exit codes that are not 0. A command that is run ends flowship with the command's own.
@@ -91,10 +94,8 @@ func (c *console) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	}
 	k, hint := kindOf(err), ""
 	code, given := exitCode(k, err)
-	if ctx.Err() != nil && !given {
-		// Whatever it broke on, it was a signal that stopped it.
-		code = exitInterrupted
-		err = errors.New("interrupted")
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) && !given {
+		k, code, err = kindInterrupted, exitInterrupted, errors.New("interrupted")
 	} else {
 		hint = hintFor(cmd, k, err)
 	}

@@ -64,7 +64,7 @@ verify, or that is refused; 4 not found; 5 storage or backend not available;
 With -o json the result is one JSON document, and an error one line on standard
 error, {"error": {"kind", "message", "hint"}}. Kinds: usage empty whitespace null_byte
 absolute traversal symlink_loop invalid_pattern unreadable not_found tampered changed
-refused conflict unavailable timeout internal.
+refused conflict unavailable timeout internal. An interruption is unavailable.
 
 Environment: FLOWSHIP_HOME holds state and cache (default: the directories of the
 system for them); with NO_COLOR there is no colour.`,

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A signal explains an error that it caused, and no other.
+func TestFailInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	const interrupted = `{"error":{"kind":"unavailable","message":"interrupted","hint":""}}` + "\n"
+	for _, test := range []struct {
+		name string
+		err  error
+		code int
+		want string
+	}{
+		{"its own", ctx.Err(), exitInterrupted, interrupted},
+		{"of a backend", unavailable(fmt.Errorf("submit: %w", ctx.Err())), exitInterrupted, interrupted},
+		{"another", &hinted{err: errors.New("disk full"), kind: kindUnavailable}, exitUnavailable, `{"error":{"kind":"unavailable","message":"disk full","hint":""}}` + "\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			c := &console{out: &out, err: &errs, json: true}
+			code := c.fail(ctx, newRunCommand(c), test.err)
+			if diff := cmp.Diff(test.want, errs.String()); diff != "" || code != test.code {
+				t.Errorf("code %d, want %d; stderr (-want +got):\n%s", code, test.code, diff)
+			}
+		})
+	}
+}
