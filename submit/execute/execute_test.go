@@ -189,15 +189,7 @@ func TestRun(t *testing.T) {
 			if diff := cmp.Diff([]string{"Pending", "Running", r.State.Name}, o.states); diff != "" {
 				t.Errorf("states (-want +got):\n%s", diff)
 			}
-			st, err := storage.Open(t.Context(), s.url, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer st.Close()
-			left, err := execute.ReadRecord(t.Context(), st, s.id)
-			if err != nil {
-				t.Fatal(err)
-			}
+			left := s.record(t)
 			if left.State.Type != r.State.Type || left.ExitCode != r.ExitCode || !left.Ended.Equal(r.Ended) {
 				t.Errorf("record %+v, want %+v", left, r)
 			}

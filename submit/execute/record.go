@@ -25,14 +25,18 @@ type Record struct {
 	Ended    time.Time          `json:"ended"`
 }
 
-// maxResult is the size in bytes of the largest result.
-const maxResult = 64 << 20
+// maxResult is the size in bytes of the largest result. In the record it is no longer than it
+// was written, and what stands around it is short: a state's message at most names a path.
+const (
+	maxResult = 64 << 20
+	maxRecord = maxResult + 1<<20
+)
 
 // RecordKey returns the key of a run's record.
 func RecordKey(flowRunID string) string { return "results/" + flowRunID + ".json" }
 
 func (r *Record) put(ctx context.Context, s *storage.Store) error {
-	b, err := json.Marshal(r)
+	b, err := r.encode()
 	if err != nil {
 		return err
 	}
@@ -41,9 +45,19 @@ func (r *Record) put(ctx context.Context, s *storage.Store) error {
 	return err
 }
 
+// encode leaves the result's characters as the command wrote them: json.Marshal would write
+// five bytes more for a "<", and might make a record that is too large to be read.
+func (r *Record) encode() ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(r)
+	return b.Bytes(), err
+}
+
 // ReadRecord returns the record that a run left in the store, or storage.ErrNotFound.
 func ReadRecord(ctx context.Context, s *storage.Store, flowRunID string) (*Record, error) {
-	b, err := s.ReadAll(ctx, RecordKey(flowRunID), maxResult+1<<20)
+	b, err := s.ReadAll(ctx, RecordKey(flowRunID), maxRecord)
 	if err != nil {
 		return nil, err
 	}
