@@ -3,7 +3,6 @@ package bundle
 import (
 	"archive/zip"
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/flate"
@@ -93,7 +91,7 @@ func (a *archive) checkEnd() error {
 	if _, err := a.file.ReadAt(end, a.size-int64(len(end))); err != nil {
 		return fileError(a.path, err)
 	}
-	if !bytes.HasPrefix(end, []byte("PK\x05\x06")) {
+	if !bytes.HasPrefix(end, []byte(endMark)) {
 		return a.damaged("has bytes after its end record", nil)
 	}
 	return nil
@@ -102,8 +100,6 @@ func (a *archive) checkEnd() error {
 // check refuses archives that would not extract to what their table of contents promises.
 func (a *archive) check() error {
 	names := make(map[string]bool, len(a.entries)) // true: a file, false: a directory above one
-	type span struct{ from, to int64 }
-	spans := make([]span, 0, len(a.entries))
 	for _, e := range a.entries {
 		if err := a.checkEntry(e); err != nil {
 			return err
@@ -111,19 +107,8 @@ func (a *archive) check() error {
 		if err := addName(names, e.Name); err != nil {
 			return err
 		}
-		from, err := e.DataOffset()
-		if err != nil {
-			return a.damaged(fmt.Sprintf("entry %q", e.Name), err)
-		}
-		spans = append(spans, span{from, from + int64(e.CompressedSize64)})
 	}
-	slices.SortFunc(spans, func(x, y span) int { return cmp.Compare(x.from, y.from) })
-	for i := 1; i < len(spans); i++ {
-		if spans[i].from < spans[i-1].to {
-			return &Error{Kind: KindRefused, Path: a.path, Reason: "entries overlap"}
-		}
-	}
-	return nil
+	return a.checkLayout()
 }
 
 // addName refuses a name that is there already, and files where others need a directory.

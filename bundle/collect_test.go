@@ -210,3 +210,59 @@ import base_level
 		}
 	}
 }
+
+// TestSourceLinksKeepTheirNames packs a flow file and a module that are links: under the names
+// of their targets nobody could import them.
+func TestSourceLinksKeepTheirNames(t *testing.T) {
+	dir := tree{"real_flow.py": "import helper\n", "lib/helper.py": "", ".prefectignore": "helper.py\n"}.write(t, t.TempDir())
+	if err := errors.Join(os.Symlink("real_flow.py", dir+"/flow.py"), os.Symlink("lib/helper.py", dir+"/helper.py")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := bundle.Collect(context.Background(), dir, []string{"lib/"}, &bundle.CollectOptions{Entrypoint: "flow.py:main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bundle.Build(context.Background(), c, bundle.Invocation{Runtime: bundle.RuntimePython, Entrypoint: "flow.py:main"}, t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := t.TempDir()
+	open, err := bundle.Open(b.DocumentPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open.Extract(context.Background(), to, nil); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(tree{"flow.py": "import helper\n", "helper.py": ""}, readTree(t, to)); diff != "" {
+		t.Error(diff)
+	}
+	if r, err := open.Verify(context.Background(), &bundle.VerifyOptions{Against: dir}); err != nil || !r.OK {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestBelow follows links before "..", as the system does.
+func TestBelow(t *testing.T) {
+	dir := tree{"real/deep/f": "", "real/g": "", "h": ""}.write(t, t.TempDir())
+	if err := os.Symlink("real/deep", dir+"/l"); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ base, file, want string }{
+		{dir, dir + "/real/g", "real/g"},
+		{dir, dir + "/l/f", "real/deep/f"},
+		{dir + "/l", dir + "/real/deep/f", "f"},
+		{dir + "/l/..", dir + "/real/g", "g"},
+		{dir + "/real", dir + "/l/../g", "g"},
+		{dir, dir + "/l/new", "real/deep/new"},
+		{dir + "/l", dir + "/h", ""},
+	} {
+		got, err := bundle.Below(test.base, test.file)
+		if got != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%s below %s is %q, %v; want %q", test.file, test.base, got, err, test.want)
+		}
+	}
+	if diff := cmp.Diff(hash(t, collect(t, dir+"/real", "."), nil), hash(t, collect(t, dir+"/l/..", "."), nil)); diff != "" {
+		t.Errorf("l/.. is not real: %s", diff)
+	}
+}

@@ -6,9 +6,12 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -85,6 +88,9 @@ var flowRunNamespace = uuid.MustParse("6f7d2c57-5d4e-5b0e-9c55-3a5d1c1d8f10")
 // NewDocument describes the invocation with the files of the manifest, packed as archive.
 // Both may be nil: then no files travel.
 func NewDocument(inv Invocation, m *Manifest, archive *Archive) (*Document, error) {
+	if err := inv.checkText(); err != nil {
+		return nil, err
+	}
 	d := &Document{
 		FlowRun:      inv.FlowRun,
 		Dependencies: inv.Dependencies,
@@ -125,9 +131,14 @@ func derivedFlowRun(inv Invocation, filesKey string) (json.RawMessage, error) {
 	if parameters == nil {
 		parameters = json.RawMessage("{}")
 	}
-	identity, err := json.Marshal([]any{inv.Runtime, inv.Entrypoint, inv.Command, inv.Name, parameters, inv.Dependencies, filesKey})
-	if err != nil {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, parameters); err != nil {
 		return nil, fmt.Errorf("bundle: parameters: %w", err)
+	}
+	var identity []byte
+	for _, s := range append([]string{string(inv.Runtime), inv.Entrypoint, inv.Name, compact.String(), inv.Dependencies, filesKey}, inv.Command...) {
+		identity = binary.BigEndian.AppendUint32(identity, uint32(len(s)))
+		identity = append(identity, s...)
 	}
 	name := inv.Name
 	if name == "" {
@@ -144,6 +155,16 @@ func derivedFlowRun(inv Invocation, filesKey string) (json.RawMessage, error) {
 		Name:       name,
 		Parameters: parameters,
 	})
+}
+
+// checkText refuses text that JSON cannot hold: it would silently become something else.
+func (inv Invocation) checkText() error {
+	for _, s := range slices.Concat([]string{inv.Entrypoint, inv.Name, inv.Dependencies, string(inv.FlowRun), string(inv.Parameters)}, inv.Command, inv.Include) {
+		if !utf8.ValidString(s) {
+			return &Error{Kind: KindRefused, Path: s, Reason: "is not UTF-8"}
+		}
+	}
+	return nil
 }
 
 // flowName is what the invocation's flow is called where nobody named it.

@@ -214,7 +214,7 @@ func TestExtractRefusesOverlap(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := (&bundle.Bundle{ArchivePath: path}).Extract(context.Background(), t.TempDir(), nil)
-	if bundle.KindOf(err) != bundle.KindRefused || !strings.Contains(err.Error(), "entries overlap") {
+	if bundle.KindOf(err) != bundle.KindRefused || !strings.Contains(err.Error(), "its local header and the directory disagree") {
 		t.Errorf("error %v", err)
 	}
 }

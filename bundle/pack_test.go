@@ -98,7 +98,7 @@ assert z.testzip() is None
 print(json.dumps({i.filename: [oct(i.external_attr >> 16), hashlib.sha256(z.read(i)).hexdigest(), i.date_time[0], i.create_system] for i in z.infolist()}))
 `
 	got := make(map[string][]any)
-	if err := json.Unmarshal([]byte(tool(t, cmp.Or(os.Getenv("FLOWSHIP_TEST_PYTHON"), "python3"), "-c", script, b.ArchivePath)), &got); err != nil {
+	if err := json.Unmarshal([]byte(tool(t, python(), "-c", script, b.ArchivePath)), &got); err != nil {
 		t.Fatal(err)
 	}
 	want := make(map[string][]any)
@@ -218,3 +218,66 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// TestReadOthersArchives verifies and extracts archives that Python wrote, in every way that it
+// can: through a seekable file and a pipe, with zip64's fields and without.
+func TestReadOthersArchives(t *testing.T) {
+	const script = `
+import io, sys, zipfile
+class Pipe(io.RawIOBase):
+    def __init__(self, f): self.f = f
+    def writable(self): return True
+    def write(self, b): return self.f.write(b)
+    def flush(self): self.f.flush()
+for name, seekable, method, big in [("plain", 1, 8, 0), ("stored", 1, 0, 0), ("zip64", 1, 8, 1), ("piped", 0, 8, 0), ("piped64", 0, 8, 1)]:
+    with open(sys.argv[1] + "/" + name + ".zip", "wb") as f:
+        with zipfile.ZipFile(f if seekable else Pipe(f), "w", method) as z:
+            for path in ["a", "d/é", "e"]:
+                info = zipfile.ZipInfo(path, (2026, 1, 2, 3, 4, 6))
+                info.compress_type, info.external_attr = method, 0o100644 << 16
+                with z.open(info, "w", force_zip64=bool(big)) as e:
+                    e.write(path.encode() * 100)
+`
+	dir := t.TempDir()
+	tool(t, python(), "-c", script, dir)
+	want := tree{}
+	for _, path := range []string{"a", "d/é", "e"} {
+		want[path] = strings.Repeat(path, 100)
+	}
+	archives, _ := filepath.Glob(dir + "/*.zip")
+	if len(archives) != 5 {
+		t.Fatalf("python wrote %v", archives)
+	}
+	for _, path := range archives {
+		b := &bundle.Bundle{ArchivePath: path}
+		if r, err := b.Verify(context.Background(), nil); err != nil || !r.OK {
+			t.Errorf("%s: %+v, %v", path, r, err)
+		}
+		to := t.TempDir()
+		if _, err := b.Extract(context.Background(), to, nil); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		if diff := gocmp.Diff(want, readTree(t, to)); diff != "" {
+			t.Errorf("%s: %s", path, diff)
+		}
+		// Bytes that no table of contents speaks of are not to be believed.
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, damaged := range map[string][]byte{
+			"in front": append([]byte("#!/bin/sh\n"), whole...),
+			"renamed":  bytes.Replace(whole, []byte("\x00\x00a"), []byte("\x00\x00b"), 1),
+			"method":   append(append(bytes.Clone(whole[:8]), whole[8]^8), whole[9:]...),
+		} {
+			if err := os.WriteFile(path, damaged, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := b.Verify(context.Background(), nil); err != nil || r.OK {
+				t.Errorf("%s, bytes %s: %+v, %v", path, name, r, err)
+			}
+		}
+	}
+}
+
+func python() string { return cmp.Or(os.Getenv("FLOWSHIP_TEST_PYTHON"), "python3") }

@@ -18,7 +18,7 @@ import (
 func gitRepository(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		if os.Getenv("CI") != "" {
+		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" {
 			t.Fatal("git is not installed")
 		}
 		t.Skip("git is not installed")
