@@ -144,7 +144,8 @@ func derivedFlowRun(inv Invocation, filesKey string) (json.RawMessage, error) {
 	if name == "" {
 		name = inv.flowName()
 	}
-	return json.Marshal(struct {
+	var run bytes.Buffer
+	err := encode(&run, struct {
 		ID         uuid.UUID       `json:"id"`
 		FlowID     uuid.UUID       `json:"flow_id"`
 		Name       string          `json:"name"`
@@ -155,6 +156,7 @@ func derivedFlowRun(inv Invocation, filesKey string) (json.RawMessage, error) {
 		Name:       name,
 		Parameters: parameters,
 	})
+	return run.Bytes(), err
 }
 
 // checkText refuses text that JSON cannot hold: it would silently become something else.

@@ -12,6 +12,7 @@ import (
 // as text. Its layout is that of Python's encoder: ", " and ": ", no line breaks.
 type objectWriter struct {
 	w     *bufio.Writer
+	buf   bytes.Buffer
 	first bool
 	err   error
 }
@@ -40,12 +41,22 @@ func (e *objectWriter) value(v any) {
 	if e.err != nil {
 		return
 	}
-	text, err := json.Marshal(v)
-	if err != nil {
-		e.err = err
-		return
+	e.buf.Reset()
+	if e.err = encode(&e.buf, v); e.err == nil {
+		_, e.err = e.w.Write(e.buf.Bytes())
 	}
-	_, e.err = e.w.Write(text)
+}
+
+// encode writes v as JSON without the escapes that encoding/json makes for HTML's sake: text
+// that was JSON already stays as it is, but for blanks.
+func encode(buf *bytes.Buffer, v any) error {
+	enc := json.NewEncoder(buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	buf.Truncate(buf.Len() - 1) // the line break
+	return nil
 }
 
 // decodeObject calls member for each key of the next JSON object, exactly as spelled:
