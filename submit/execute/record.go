@@ -32,12 +32,15 @@ const maxResult = 64 << 20
 func RecordKey(flowRunID string) string { return "results/" + flowRunID + ".json" }
 
 func (r *Record) put(ctx context.Context, s *storage.Store) error {
-	b, err := json.Marshal(r)
-	if err != nil {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false) // the result stays as it was written
+	if err := e.Encode(r); err != nil {
 		return err
 	}
+	b := buf.Bytes()
 	// A run that is run again replaces it.
-	_, err = s.Put(ctx, RecordKey(r.ID), bytes.NewReader(b), storage.PutOptions{Size: int64(len(b)), SHA256: sha256.Sum256(b), Replace: true})
+	_, err := s.Put(ctx, RecordKey(r.ID), bytes.NewReader(b), storage.PutOptions{Size: int64(len(b)), SHA256: sha256.Sum256(b), Replace: true})
 	return err
 }
 
