@@ -29,9 +29,9 @@
 // call. Values for other annotations stay as JSON gave them. What the function returns is the
 // result, dataclasses and models of pydantic as objects; what is not JSON then fails the run.
 //
-// A Prefect flow is called as a function here, without Prefect's engine: its tasks and its run
-// logger are Prefect's and need a server of it. Where PREFECT_API_URL is set, this package
-// refuses to run flows of Python.
+// A Prefect flow is called as a function here, without Prefect's engine: there is no run logger
+// for it, and a task is to Prefect one outside of any flow, for which it starts a server of its
+// own. Where PREFECT_API_URL is set, this package refuses to run flows of Python.
 //
 // # What it leaves
 //
