@@ -60,6 +60,8 @@ func TestPythonReturns(t *testing.T) {
 		{"nested types", "from __future__ import annotations\nfrom typing import *\ndef main(x: List[float], y: Dict[str, List[int]], z: Optional[str], u: Union[float, int]): return [x, y, z, u]",
 			`{"x": [1], "y": {"a": [1]}, "z": null, "u": 7}`, "", `[[1.0],{"a":[1]},null,7]`},
 		{"other types", "import typing\nif typing.TYPE_CHECKING: from x import Y\ndef main(a: 'Y', b: tuple, c: object): return [a, b, c]", `{"a": 1, "b": [2], "c": {}}`, "", `[1,[2],{}]`},
+		{"odd annotations", "class A:\n  def __eq__(self, x): raise Exception\ndef main(a: A(), b: 3, *c: [1], d: 'n o n e' = 4): return [a, b, c, d]", `{"a": 1, "b": 2, "c": [3], "d": 5}`, "", `[1,2,[3],5]`},
+		{"annotated", "from typing import *\ndef main(n: Annotated[float, 'x'], l: list = None, *, o: None): return [n, l, o]", `{"n": 1, "o": null}`, "", `[1.0,null,null]`},
 		{"text", `def main(s): return {"<é>": s, "half": "\ud800"}`, `{"s": "\u2028&"}`, "", `{"<\u00e9>":"\u2028&","half":"\ud800"}`},
 		{"text that is UTF-8", "def main(s): return '<' + s", `{"s": "é"}`, "", `"<é"`},
 		{"a dataclass", "from dataclasses import dataclass\n@dataclass\nclass P:\n  x: int\n  y: list\ndef main(): return [P(1, [P(2, [])])]", "{}", "", `[{"x":1,"y":[{"x":2,"y":[]}]}]`},
@@ -112,6 +114,8 @@ func TestPythonFails(t *testing.T) {
 		{"item", "import typing\ndef main(n: typing.Dict[str, typing.List[int]]): pass", `{"n": {"a": [1, "x"]}}`, "Failed", `parameter "n.a[1]": want int, got "x"`, ""},
 		{"union", "import typing\ndef main(n: typing.Optional[int]): pass", `{"n": "x"}`, "Failed", `parameter "n": want Optional[int], got "x"`, ""},
 		{"args", "def main(*a: int, **k: str): pass", `{"a": [1, null], "k": {"x": 1}}`, "Failed", `parameter "a[1]": want int, got null; parameter "k.x": want str, got 1`, ""},
+		{"args, no list", "def main(*a: int, **k): pass", `{"a": 1, "k": []}`, "Failed", `parameter "a": want list, got 1; parameter "k": want dict, got []`, ""},
+		{"no signature", "main = type", "{}", "Failed", `the function does not say which parameters it has`, ""},
 		{"several", "def main(a: int, b): pass", `{"a": [], "c": 1}`, "Failed", `unknown parameter "c"; parameter "a": want int, got []; missing parameter "b"`, ""},
 
 		{"not a number", "def main(): return {'a': [float('nan')]}", "{}", "Failed", "the result is not JSON: it holds a float that is not a number, or infinite", ""},

@@ -77,8 +77,8 @@ def bind(function, parameters):
     """Fits JSON arguments to the signature. As with Prefect, *args is a list by that name, **kwargs an object."""
     try:
         signature = signature_of(function)
-    except ValueError as e:
-        raise Refused("the function does not say which parameters it has: %s" % e)
+    except (TypeError, ValueError):
+        raise Refused("the function does not say which parameters it has")
     known, arguments, problems = signature.parameters, {}, []
     for name in parameters:
         if name not in known:
@@ -86,12 +86,13 @@ def bind(function, parameters):
     for name, p in known.items():
         several = {p.VAR_POSITIONAL: list, p.VAR_KEYWORD: dict}.get(p.kind)
         if name in parameters:
-            annotation = evaluated(p.annotation, function)
-            if several is list:
-                annotation = typing.List[annotation if annotation is not p.empty else typing.Any]
-            elif several is dict:
-                annotation = typing.Dict[str, annotation if annotation is not p.empty else typing.Any]
-            arguments[name] = fit(parameters[name], annotation, name, problems)
+            value, want = parameters[name], evaluated(p.annotation, function)
+            if several is None:
+                arguments[name] = fit(value, want, name, problems)
+            elif type(value) is several:
+                arguments[name] = fit_items(value, want, name, problems)
+            else:
+                misfit(value, several, name, problems)
         elif p.default is p.empty and several is None:
             problems.append("missing parameter %s" % quoted(name))
     if problems:
@@ -136,7 +137,7 @@ def fit(value, want, where, problems):
                 return fitted
         return misfit(value, want, where, problems)
     plain = type(None) if want is None else origin or want
-    if plain not in PLAIN:
+    if not any(plain is p for p in PLAIN):
         return value
     # JSON has but one kind of number.
     if plain is float and type(value) is int and abs(value) <= sys.float_info.max:
@@ -145,11 +146,13 @@ def fit(value, want, where, problems):
         value = int(value)
     if type(value) is not plain:
         return misfit(value, want, where, problems)
-    if plain is list and args:
-        return [fit(v, args[0], "%s[%d]" % (where, i), problems) for i, v in enumerate(value)]
-    if plain is dict and args:
-        return {k: fit(v, args[1], "%s.%s" % (where, k), problems) for k, v in value.items()}
-    return value
+    return fit_items(value, args[-1], where, problems) if args else value
+
+
+def fit_items(value, want, where, problems):
+    if type(value) is list:
+        return [fit(v, want, "%s[%d]" % (where, i), problems) for i, v in enumerate(value)]
+    return {k: fit(v, want, "%s.%s" % (where, k), problems) for k, v in value.items()}
 
 
 def misfit(value, want, where, problems):
