@@ -96,6 +96,7 @@ func TestPythonFails(t *testing.T) {
 		{"on import", "import nonesuch", "{}", "Failed", "ModuleNotFoundError: No module named 'nonesuch'", "ModuleNotFoundError: No module named 'nonesuch'\n"},
 		{"syntax", "def main(:", "{}", "Failed", "SyntaxError: invalid syntax (flow.py, line 1)", "SyntaxError: invalid syntax\n"},
 		{"a text that fails", "class E(Exception):\n  def __str__(self): raise E\ndef main(): raise E", "{}", "Failed", "flow.E: <its text cannot be had>", ">\n"},
+		{"with another stderr", "import io, sys\ndef main():\n  sys.stderr = io.StringIO()\n  raise ValueError(1)", "{}", "Failed", "ValueError: 1", "ValueError: 1\n"},
 		{"a long text", "def main(): raise ValueError('x' * 9000)", "{}", "Failed", "ValueError: " + strings.Repeat("x", 4096-len("ValueError: ")) + "…", "x\n"},
 
 		{"no such function", "def man(): pass", "{}", "Failed", `"flow.py" has no "main", did you mean "man"?`, ""},
@@ -147,6 +148,15 @@ func TestPythonFails(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What was printed is not lost with the process.
+func TestPythonPrintsAtOnce(t *testing.T) {
+	needPython(t)
+	t.Setenv("PYTHONUNBUFFERED", "")
+	if o := runPython(t, "import os, signal\ndef main():\n  print('hi')\n  os.kill(os.getpid(), signal.SIGKILL)", "{}"); o.out != "hi\n" {
+		t.Errorf("output %q", o.out)
 	}
 }
 
