@@ -338,7 +338,7 @@ func TestTampered(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	goFlow := bundle.Invocation{Runtime: bundle.RuntimeGo, Entrypoint: "main"}
+	goFlow := bundle.Invocation{Runtime: bundle.RuntimeGo, Entrypoint: "main", Program: &bundle.Program{Key: "programs/x", OS: "linux", Arch: "amd64"}}
 	for _, test := range []struct {
 		name   string
 		inv    bundle.Invocation
