@@ -71,7 +71,7 @@ func submitter(script string) int {
 	if dir != "" {
 		include = []string{"*"}
 	}
-	run, err := c.RunCommand(ctx, submit.CommandRun{Dir: dir, Include: include, Command: []string{"sh", "-c", script}, Stdout: os.Stdout, Stderr: os.Stderr})
+	run, err := c.Run(ctx, submit.Invocation{Dir: dir, Include: include, Command: []string{"sh", "-c", script}, Stdout: os.Stdout, Stderr: os.Stderr})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 5
@@ -101,9 +101,9 @@ func (b *bed) open(t *testing.T) *submit.Client {
 	return c
 }
 
-func (b *bed) run(t *testing.T, cmd submit.CommandRun) *submit.Run {
+func (b *bed) run(t *testing.T, cmd submit.Invocation) *submit.Run {
 	t.Helper()
-	run, err := b.client.RunCommand(t.Context(), cmd)
+	run, err := b.client.Run(t.Context(), cmd)
 	if err != nil {
 		t.Fatal(err)
 	}

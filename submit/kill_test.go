@@ -68,7 +68,7 @@ func TestKilledAnywhere(t *testing.T) {
 		b.wantNoChild(t, dir)
 		b.wantWholeObjects(t)
 	}
-	if run, err := b.client.RunCommand(t.Context(), runNothing()); err != nil || run.State.Type != orchestrator.TypeCompleted {
+	if run, err := b.client.Run(t.Context(), runNothing()); err != nil || run.State.Type != orchestrator.TypeCompleted {
 		t.Errorf("the home does not work: %+v, %v", run, err)
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/flowship/flowship/submit"
 )
 
-func command(argv ...string) submit.CommandRun { return submit.CommandRun{Command: argv} }
+func command(argv ...string) submit.Invocation { return submit.Invocation{Command: argv} }
 
-func runNothing() submit.CommandRun { return command("true") }
+func runNothing() submit.Invocation { return command("true") }
 
 func TestOpenBundle(t *testing.T) {
 	b := newBed(t)

@@ -2,33 +2,45 @@ package submit
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
-// CommandRun is a command to be run, and with what.
-type CommandRun struct {
+// Invocation is what is to be run, and with what.
+type Invocation struct {
+	// Runtime says what is run: RuntimeExec, also for "", a Command, RuntimePython the flow at
+	// an Entrypoint.
+	Runtime bundle.Runtime
+	// Command is the argument vector, run in a directory that holds the files.
+	Command []string
+	// Entrypoint is a function in a Python file, "flow.py:main", relative to Dir.
+	Entrypoint string
+	// NoSource has the flow's file and the local modules that it imports stay behind.
+	NoSource bool
+
 	// Dir is the base directory of the include patterns; "" is the current one.
 	Dir string
 	// Include are the patterns that select the files that travel, as Prefect reads them.
 	Include []string
-	// Command is the argument vector, run in a directory that holds the files.
-	Command []string
 	// Parameters is a JSON object; nil is an empty one.
 	Parameters json.RawMessage
 	// Name is the flow run's; "" is a random one.
 	Name string
 	Tags []string
-	// Timeout is how long the command may run; 0 is without end.
+	// Timeout is how long it may run; 0 is without end.
 	Timeout time.Duration
 	// Keep leaves the working directory behind, see [Run.Dir].
 	Keep bool
-	// Stdout and Stderr get the command's output as it comes; nil discards it. An *os.File
-	// becomes the command's own.
+	// Stdout and Stderr get what the command or the flow prints as it comes; nil discards it.
+	// An *os.File becomes its own.
 	Stdout, Stderr io.Writer
 
 	// NoCache reads every file, whatever the cache remembers of it.
@@ -39,6 +51,33 @@ type CommandRun struct {
 	// "upload"), with the number of bytes to come. It returns what is to be called with each
 	// further number of bytes, and at the end.
 	Progress func(step string, total int64) (add func(bytes int64), done func())
+}
+
+// check completes the invocation, and refuses one that calls nothing or two things.
+func (inv *Invocation) check() error {
+	if inv.Runtime == "" {
+		inv.Runtime = bundle.RuntimeExec
+	}
+	switch {
+	case inv.Runtime != bundle.RuntimeExec && inv.Runtime != bundle.RuntimePython:
+		return fmt.Errorf("runtime %q cannot be run", inv.Runtime)
+	case inv.Runtime == bundle.RuntimePython && inv.Entrypoint == "":
+		return errors.New("no entrypoint")
+	case inv.Runtime == bundle.RuntimeExec && (len(inv.Command) == 0 || inv.Command[0] == ""):
+		return errors.New("no command")
+	case inv.Entrypoint != "" && inv.Command != nil:
+		return errors.New("both an entrypoint and a command")
+	}
+	return nil
+}
+
+// flowName is the flow's name as far as it is known without running anything. Prefect derives
+// it from the function's in the same way.
+func (inv *Invocation) flowName() string {
+	if inv.Runtime == bundle.RuntimeExec {
+		return filepath.Base(inv.Command[0])
+	}
+	return strings.ReplaceAll(inv.Entrypoint[strings.LastIndexAny(inv.Entrypoint, ":.")+1:], "_", "-")
 }
 
 // Run is a flow run that has ended. Its JSON is the CLI's.
@@ -52,8 +91,9 @@ type Run struct {
 	Bundle     StoredBundle       `json:"bundle"`
 	Timings    Timings            `json:"timings"`
 
-	// ExitCode is the command's own or, where it did not end by itself, 124 for one that ran
-	// too long, 130 for a cancelled run, else that of the executor.
+	// ExitCode is the command's own, or 1 for a flow that failed. Where neither ended by
+	// itself, it is 124 for one that ran too long, 130 for a cancelled run, else that of the
+	// executor.
 	ExitCode int `json:"-"`
 	// Dir is the working directory that was kept, or "".
 	Dir string `json:"-"`

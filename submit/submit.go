@@ -2,7 +2,7 @@
 //
 //	c, err := submit.OpenClient(ctx, &submit.ClientOptions{Executor: []string{"/usr/bin/flowship", "step"}})
 //	defer c.Close()
-//	run, err := c.RunCommand(ctx, submit.CommandRun{
+//	run, err := c.Run(ctx, submit.Invocation{
 //		Dir:     "flows/wordcount",
 //		Include: []string{"count.sh", "texts/"},
 //		Command: []string{"sh", "count.sh"},
@@ -10,9 +10,13 @@
 //	})
 //	fmt.Println(run.State.Name, string(run.Result))
 //
-// This is the embedded default: bundles in a folder, flow runs in SQLite, commands as local
-// processes, all below one home directory and nothing to install. The bundle is stored before
-// the flow run is created, so that a failed upload leaves no run behind. A run ends in a final
-// state as long as either its submitter or its executor lives to tell: one that was killed is
-// spoken for by the other.
+// A flow in Python is named instead of a command:
+//
+//	submit.Invocation{Runtime: bundle.RuntimePython, Entrypoint: "flow.py:main", Dir: "flows", Parameters: parameters}
+//
+// This is the embedded default: bundles in a folder, flow runs in SQLite, commands and flows as
+// local processes, all below one home directory and nothing to install. The bundle is stored
+// before the flow run is created, so that a failed upload leaves no run behind. A run ends in a
+// final state as long as either its submitter or its executor lives to tell: one that was killed
+// is spoken for by the other.
 package submit

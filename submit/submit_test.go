@@ -23,10 +23,10 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
-func TestRunCommand(t *testing.T) {
+func TestRun(t *testing.T) {
 	b := newBed(t)
 	var out, errs bytes.Buffer
-	run := b.run(t, submit.CommandRun{
+	run := b.run(t, submit.Invocation{
 		Dir:        tree(t, map[string]string{"count.sh": "cat texts/* | wc -w | tr -d ' '\necho err >&2\necho '{\"words\": 3}' >\"$FLOWSHIP_RESULT\"\n", "texts/a": "one two\n", "texts/b": "three\n"}),
 		Include:    []string{"count.sh", "texts/"},
 		Command:    []string{"sh", "count.sh"},
@@ -110,7 +110,7 @@ func TestEndings(t *testing.T) {
 		{"leaves a child", "sleep 600 & exit 4", 0, 4, "Failed", "the command ended with exit code 4"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			run := b.run(t, submit.CommandRun{Command: sh(test.script), Timeout: test.timeout})
+			run := b.run(t, submit.Invocation{Command: sh(test.script), Timeout: test.timeout})
 			if run.ExitCode != test.code || run.State.Name != test.state || run.State.Message != test.message {
 				t.Errorf("code %d, %s, %q; want %d, %s, %q", run.ExitCode, run.State.Name, run.State.Message, test.code, test.state, test.message)
 			}
@@ -132,7 +132,7 @@ func TestExecutorIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.RunCommand(t.Context(), submit.CommandRun{Command: []string{"true"}}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := c.Run(t.Context(), submit.Invocation{Command: []string{"true"}}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
 	if run := (&bed{home: home}).lastRun(t); run.State.Type != orchestrator.TypeCrashed || !strings.Contains(run.State.Message, "could not be started") {
@@ -142,7 +142,7 @@ func TestExecutorIsMissing(t *testing.T) {
 
 func TestKeep(t *testing.T) {
 	b := newBed(t)
-	run, err := b.client.RunCommand(t.Context(), submit.CommandRun{Command: sh("echo content >f"), Keep: true})
+	run, err := b.client.Run(t.Context(), submit.Invocation{Command: sh("echo content >f"), Keep: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestKeep(t *testing.T) {
 func TestReuse(t *testing.T) {
 	b := newBed(t)
 	dir := tree(t, map[string]string{"f": strings.Repeat("content\n", 100)})
-	cmd := submit.CommandRun{Name: "same", Dir: dir, Include: []string{"f"}, Command: sh("cat f | wc -l")}
+	cmd := submit.Invocation{Name: "same", Dir: dir, Include: []string{"f"}, Command: sh("cat f | wc -l")}
 	first, second := b.run(t, cmd), b.run(t, cmd)
 	if first.Bundle.ReusedBytes != 0 || second.Bundle.ReusedBytes == 0 || *first.Bundle.FilesKey != *second.Bundle.FilesKey {
 		t.Errorf("%+v\n%+v", first.Bundle, second.Bundle)
@@ -175,7 +175,7 @@ func TestReuse(t *testing.T) {
 // Whatever byte of a stored sidecar changes, the next run with it is refused before it starts.
 func TestTamperedSidecar(t *testing.T) {
 	b := newBed(t)
-	cmd := submit.CommandRun{Dir: tree(t, map[string]string{"f": "content\n"}), Include: []string{"f"}, Command: sh(`touch "$1"`, filepath.Join(t.TempDir(), "ran"))}
+	cmd := submit.Invocation{Dir: tree(t, map[string]string{"f": "content\n"}), Include: []string{"f"}, Command: sh(`touch "$1"`, filepath.Join(t.TempDir(), "ran"))}
 	run := b.run(t, cmd)
 	path := filepath.Join(b.home, "store", *run.Bundle.FilesKey)
 	whole, err := os.ReadFile(path)
@@ -203,7 +203,7 @@ func TestTamperedSidecar(t *testing.T) {
 	if err := os.WriteFile(path, whole[:len(whole)-1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.client.RunCommand(t.Context(), cmd); bundle.KindOf(err) != bundle.KindTampered {
+	if _, err := b.client.Run(t.Context(), cmd); bundle.KindOf(err) != bundle.KindTampered {
 		t.Errorf("truncated: %v", err)
 	}
 }
@@ -227,7 +227,7 @@ func TestCancel(t *testing.T) {
 				pid = pidIn(t, note)
 				cancel(errors.New("enough"))
 			}()
-			run, err := b.client.RunCommand(ctx, submit.CommandRun{Command: sh(test.script, note)})
+			run, err := b.client.Run(ctx, submit.Invocation{Command: sh(test.script, note)})
 			<-done
 			if err != nil {
 				t.Fatal(err)
@@ -248,7 +248,7 @@ func TestCancelledBefore(t *testing.T) {
 	b := newBed(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := b.client.RunCommand(ctx, submit.CommandRun{Command: []string{"true"}}); !errors.Is(err, context.Canceled) {
+	if _, err := b.client.Run(ctx, submit.Invocation{Command: []string{"true"}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -265,7 +265,7 @@ func TestAtOnce(t *testing.T) {
 			c = other
 		}
 		wg.Go(func() {
-			run, err := c.RunCommand(t.Context(), submit.CommandRun{Dir: dir, Include: []string{"f"}, Command: sh("cat f >/dev/null; exit " + strconv.Itoa(i))})
+			run, err := c.Run(t.Context(), submit.Invocation{Dir: dir, Include: []string{"f"}, Command: sh("cat f >/dev/null; exit " + strconv.Itoa(i))})
 			if err != nil {
 				t.Error(err)
 			} else if run.ExitCode != i {
@@ -285,7 +285,7 @@ func BenchmarkTrue(b *testing.B) {
 	}
 	defer c.Close()
 	for b.Loop() {
-		if _, err := c.RunCommand(b.Context(), submit.CommandRun{Command: []string{"true"}}); err != nil {
+		if _, err := c.Run(b.Context(), submit.Invocation{Command: []string{"true"}}); err != nil {
 			b.Fatal(err)
 		}
 	}

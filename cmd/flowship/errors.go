@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -143,7 +144,9 @@ func kindOf(err error) kind {
 		return kind(k)
 	}
 	switch {
-	case errors.Is(err, storage.ErrNotFound), errors.Is(err, orchestrator.ErrNotFound):
+	case errors.Is(err, execute.ErrPrefectAPI):
+		return kind(bundle.KindRefused)
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, orchestrator.ErrNotFound), errors.Is(err, execute.ErrNoPython):
 		return kind(bundle.KindNotFound)
 	case errors.Is(err, storage.ErrDigest):
 		return kind(bundle.KindTampered)
@@ -223,6 +226,17 @@ func leaveOut(err error) string {
 		return ""
 	}
 	return fmt.Sprintf(", or leave it out: --include '!/%s'", e.Path)
+}
+
+// executingHint is for a bundle that was not run.
+func executingHint(err error) string {
+	switch {
+	case errors.Is(err, execute.ErrNoPython):
+		return "install Python 3.9 or later where the flow is run, or name an interpreter: FLOWSHIP_PYTHON=.venv/bin/python"
+	case errors.Is(err, execute.ErrPrefectAPI):
+		return "unset PREFECT_API_URL to run the flow's function without Prefect"
+	}
+	return readingHint(bundle.Kind(kindOf(err)))
 }
 
 func readingHint(k bundle.Kind) string {

@@ -25,5 +25,5 @@ func run() int {
 	ignoreFileSizeSignal()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return execute(ctx, newConsole(os.Stdin, os.Stdout, os.Stderr), os.Args[1:])
+	return newConsole(os.Stdin, os.Stdout, os.Stderr).execute(ctx, os.Args[1:])
 }

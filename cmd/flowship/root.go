@@ -11,7 +11,7 @@ import (
 )
 
 // execute runs one command line and returns the exit code.
-func execute(ctx context.Context, c *console, args []string) int {
+func (c *console) execute(ctx context.Context, args []string) int {
 	c.json = wantsJSON(args)
 	root := newRootCommand(c)
 	root.SetArgs(args)
@@ -59,7 +59,8 @@ needs) into a content-addressed bundle, proves what is in it, and runs it.
 Standard output carries a command's result and nothing else. Exit codes: 0 done;
 1 a difference (bundle diff); 2 bad usage or bad input; 3 a bundle that does not
 verify, or that is refused; 4 not found; 5 storage or backend not available;
-124 timed out; 130 interrupted. With "run -- COMMAND" it is the command's own.
+124 timed out; 130 interrupted. With "run -- COMMAND" it is the command's own; with
+"run ENTRYPOINT", 1 says that the flow failed.
 
 With -o json the result is one JSON document, and an error one line on standard
 error, {"error": {"kind", "message", "hint"}}. Kinds: usage empty whitespace null_byte
@@ -67,7 +68,8 @@ absolute traversal symlink_loop invalid_pattern unreadable not_found tampered ch
 refused conflict unavailable timeout internal. An interruption is unavailable.
 
 Environment: FLOWSHIP_HOME holds state and cache (default: the directories of the
-system for them); with NO_COLOR there is no colour.`,
+system for them); FLOWSHIP_PYTHON runs Python flows (default: python3 in PATH); with
+NO_COLOR there is no colour.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {

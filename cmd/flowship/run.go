@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
@@ -25,53 +27,59 @@ type runOptions struct {
 func newRunCommand(c *console) *cobra.Command {
 	opts := &runOptions{}
 	cmd := &cobra.Command{
-		Use:         "run --include PATTERN... -- COMMAND...",
-		Short:       "Run a command with its files, away from where they are",
+		Use:         "run [ENTRYPOINT] --include PATTERN... [-- COMMAND...]",
+		Short:       "Run a command or a Python flow with its files, away from where they are",
 		Annotations: map[string]string{packing: ""},
 		Long: `Run packs the files into a bundle, stores it, records a flow run, and has the
-command executed in a directory that holds these files and nothing else. It waits,
-passes the command's output through, and exits with the command's own code. What is
-stored was packed once: the same files are not stored again.
+command or the flow executed in a directory that holds these files and nothing
+else. It waits for the end. What is stored was packed once: the same files are not
+stored again. Ctrl-C cancels the run: it gets SIGINT, 10 seconds later SIGTERM, and
+after 10 more SIGKILL. There is no standard input.
 
-The command finds its arguments as JSON in $FLOWSHIP_PARAMETERS and in the file
-$FLOWSHIP_PARAMETERS_FILE. JSON that it writes to the file $FLOWSHIP_RESULT is the
-run's result. It has no standard input. Ctrl-C cancels the run: the command gets
-SIGINT, 10 seconds later SIGTERM, and after 10 more SIGKILL.
+A command's output passes through, and its exit code is flowship's. It finds its
+arguments as JSON in $FLOWSHIP_PARAMETERS and in the file $FLOWSHIP_PARAMETERS_FILE.
+JSON that it writes to the file $FLOWSHIP_RESULT is the run's result.
+
+A flow in Python is named by file and function, path/flow.py:name, and travels with
+the local modules that it imports. Python 3.9 or later runs it: $FLOWSHIP_PYTHON, or
+python3 in PATH. --param and --params are the function's arguments, checked against
+its signature. What it returns is printed as one line of JSON; what it prints goes
+to standard error. The exit code is 0 if it returned, 1 if it did not. The function
+of a Prefect flow is called without Prefect's engine; PREFECT_API_URL must not be set.
 
 JSON: {"id", "name", "state": {"type", "name", "message", "timestamp"}, "work_pool",
 "parameters", "result", "bundle": {"url", "key", "files_key", "uploaded_bytes",
 "reused_bytes"}, "timings": {"collect", "hash", "upload", "create", "launch", "run"}}
-with seconds. The command's output then goes to standard error.`,
+with seconds. A command's output then goes to standard error.`,
 		Example: `  flowship run --include count.sh --include texts/ -- sh count.sh
+  flowship run flows/etl.py:main --include 'data/*.csv' -p least=40
   flowship run --include train.py -p epochs=3 --timeout 1h -- python train.py`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			before, command, err := splitArgs(cmd, args)
+			t, err := opts.target(cmd, args)
 			switch {
 			case err != nil:
 				return err
-			case len(before) > 0:
-				return usagef("put -- before the command", "unexpected argument %q: run takes a command", before[0])
-			case command == nil:
-				return usagef("", "missing -- COMMAND")
+			case t.invocation.Runtime == "":
+				return usagef("", "missing ENTRYPOINT or -- COMMAND")
 			case opts.timeout < 0:
 				return usagef("", "--timeout %v is negative", opts.timeout)
 			}
-			return runRun(cmd.Context(), c, opts, command)
+			return runRun(cmd.Context(), c, opts, t)
 		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	opts.registerFiles(flags)
+	opts.selection.register(flags)
 	opts.parameters.register(flags)
 	flags.StringVar(&opts.name, "name", "", "`NAME` of the flow run (default: a random one)")
 	flags.StringArrayVar(&opts.tags, "tag", nil, "a `TAG` of the flow run; repeatable")
-	flags.DurationVar(&opts.timeout, "timeout", 0, "how long the command may run: 90s, 1h30m (default: without end)")
+	flags.DurationVar(&opts.timeout, "timeout", 0, "how long it may run: 90s, 1h30m (default: without end)")
 	flags.BoolVar(&opts.keep, "keep", false, "leave the working directory behind, and print where it is")
 	registerNoCache(flags, &opts.noCache)
 	return cmd
 }
 
-func runRun(ctx context.Context, c *console, opts *runOptions, command []string) error {
+func runRun(ctx context.Context, c *console, opts *runOptions, t *target) error {
 	parameters, err := opts.parameters.read(ctx, c.in)
 	if err != nil {
 		return err
@@ -82,13 +90,16 @@ func runRun(ctx context.Context, c *console, opts *runOptions, command []string)
 	}
 	defer client.Close()
 	stdout := c.out
-	if c.json {
-		stdout = c.err
+	if c.json || t.invocation.Runtime != bundle.RuntimeExec {
+		stdout = c.err // the result is what belongs there
 	}
-	run, err := client.RunCommand(ctx, submit.CommandRun{
-		Dir:        opts.dir,
+	run, err := client.Run(ctx, submit.Invocation{
+		Runtime:    t.invocation.Runtime,
+		Command:    t.invocation.Command,
+		Entrypoint: t.invocation.Entrypoint,
+		NoSource:   t.collect.Entrypoint == "",
+		Dir:        t.base,
 		Include:    opts.include,
-		Command:    command,
 		Parameters: parameters,
 		Name:       opts.name,
 		Tags:       opts.tags,
@@ -106,20 +117,29 @@ func runRun(ctx context.Context, c *console, opts *runOptions, command []string)
 	if err != nil {
 		return unavailable(err)
 	}
-	return c.printRun(run)
+	return c.printRun(run, t.invocation.Runtime)
 }
 
 // stepVerbs say what is under way in the steps of a run.
 var stepVerbs = map[string]string{"hash": "hashing", "pack": "packing", "upload": "storing"}
 
-// printRun says how a run ended; in text, only if there is something to say.
-func (c *console) printRun(run *submit.Run) error {
-	if c.json {
-		if err := c.printJSON(run); err != nil {
-			return err
-		}
-	} else if run.State.Type != orchestrator.TypeCompleted && !c.quiet {
+// printRun says how a run ended; in text, only if there is something to say. What a flow
+// returned is the result; a command has printed its own.
+func (c *console) printRun(run *submit.Run, runtime bundle.Runtime) error {
+	var err error
+	switch completed := run.State.Type == orchestrator.TypeCompleted; {
+	case c.json:
+		err = c.printJSON(run)
+	case !completed && !c.quiet:
 		fmt.Fprintln(c.err, paint(c.errStyled, red, "run "+shown(run.Name)+":"), ended(run.State))
+	case completed && runtime != bundle.RuntimeExec:
+		err = c.print(func(w *bufio.Writer) {
+			w.Write(run.Result)
+			w.WriteByte('\n')
+		})
+	}
+	if err != nil {
+		return err
 	}
 	if run.Dir != "" && !c.quiet {
 		fmt.Fprintln(c.err, "kept:", shown(run.Dir))

@@ -31,8 +31,9 @@ func newStepExecuteCommand(c *console) *cobra.Command {
 		Short: "Fetch a bundle, verify it, run it here",
 		Long: `Execute fetches the document KEY from the store and its sidecar, verifies both
 against the digest, extracts the files into the current directory and runs the
-command there. Nothing runs of a bundle that is not the one with this digest. It
-exits with the command's own code; 3: the bundle does not verify, 4: it is not there.`,
+command or the Python flow there. Nothing runs of a bundle that is not the one with
+this digest. It exits with the command's own code, or 1 if the flow did not return;
+3: the bundle does not verify, 4: it is not there, or no Python for its flow.`,
 		Example: `  flowship step execute --url file:///var/lib/bundles --key 0b3c… --digest sha256:9f86…`,
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -60,7 +61,7 @@ func runStepExecute(ctx context.Context, c *console, opts *stepExecuteOptions) e
 	record, err := submit.Execute(ctx, submit.Step{URL: opts.url, Key: opts.key, Digest: digest})
 	switch {
 	case err != nil && record != nil:
-		return &hinted{err: err, hint: readingHint(bundle.Kind(kindOf(err))), code: record.ExitCode}
+		return &hinted{err: err, hint: executingHint(err), code: record.ExitCode}
 	case err != nil:
 		return unavailable(err)
 	case record.ExitCode != 0:

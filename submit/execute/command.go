@@ -36,33 +36,71 @@ const (
 	codeNotFound      = 127
 )
 
-// command runs the document's command.
-func (x *execution) command(ctx context.Context) *ending {
-	argv := x.document.Flowship.Command
+// program is what the document's runtime has the executor start.
+type program struct {
+	noun string   // what messages call it
+	path string   // the executable
+	argv []string // with its name
+	env  []string // variables beside those that every program finds
+	code bool     // its exit code is that of the run
+	// end judges an exit that came of the program itself; its result is nil when it wrote
+	// none, and err is what is wrong with one that cannot be taken.
+	end func(code int, result json.RawMessage, err error) *ending
+}
+
+// invoke runs what the document calls.
+func (x *execution) invoke(ctx context.Context) *ending {
 	result := filepath.Join(x.Scratch, "result.json")
 	env, err := x.environ(result)
 	if err != nil {
-		return failed(ExitUnavailable, "the command's environment: %v", err)
+		return failed(ExitUnavailable, "the environment: %v", err)
 	}
-	program, err := lookUp(argv[0], x.Dir, env)
-	if err != nil {
-		return notRun(argv[0], err)
+	prog, e := x.program(env)
+	if e != nil {
+		return e
 	}
-	cmd := &exec.Cmd{Path: program, Args: argv, Dir: x.Dir, Env: env, Stdout: x.Stdout, Stderr: x.Stderr, WaitDelay: 2 * time.Second}
+	cmd := &exec.Cmd{
+		Path: prog.path, Args: prog.argv, Dir: x.Dir, Env: append(env, prog.env...), Stdout: x.Stdout, Stderr: x.Stderr, WaitDelay: 2 * time.Second,
+	}
 	p := &process{execution: x, cmd: cmd}
 	p.prepare()
 	if err := cmd.Start(); err != nil {
-		return notRun(argv[0], err)
+		return notRun(prog.argv[0], err)
 	}
 	why := p.wait(ctx)
-	e := x.judge(cmd.ProcessState, why)
 	value, err := readResult(result)
-	if err == nil {
+	code, signal := exitOf(cmd.ProcessState)
+	if e := x.stopped(prog, why, code, signal); e != nil {
 		e.result = value
-	} else if e.Type == orchestrator.TypeCompleted {
-		return failed(1, "the result that the command wrote to $FLOWSHIP_RESULT %v", err)
+		return e
 	}
-	return e
+	return prog.end(code, value, err)
+}
+
+// program returns what to start, or how the run ends because it cannot be.
+func (x *execution) program(env []string) (*program, *ending) {
+	if x.interpreter != "" {
+		return x.pythonProgram()
+	}
+	argv := x.document.Flowship.Command
+	path, err := lookUp(argv[0], x.Dir, env)
+	if err != nil {
+		return nil, notRun(argv[0], err)
+	}
+	return &program{noun: "command", path: path, argv: argv, code: true, end: commandEnd}, nil
+}
+
+// commandEnd: a command's exit code says how it went.
+func commandEnd(code int, result json.RawMessage, err error) *ending {
+	switch {
+	case code != 0:
+		e := failed(code, "the command ended with exit code %d", code)
+		e.result = result
+		return e
+	case err != nil:
+		return failed(exitFailed, "the result that the command wrote to $FLOWSHIP_RESULT %v", err)
+	}
+	return &ending{State: orchestrator.NewState(orchestrator.TypeCompleted, ""), result: result}
 }
 
 // notRun: the command could not be started.
@@ -81,22 +119,26 @@ func notRun(name string, err error) *ending {
 	return failed(codeNotExecutable, "the command %q cannot be run: %v", name, err)
 }
 
-// judge turns the exit of the command, and why it was stopped, into a state.
-func (x *execution) judge(s *os.ProcessState, why reason) *ending {
-	code, signal := exitOf(s)
+// stopped says how the run ended if it was not the program that ended itself, else nil.
+func (x *execution) stopped(p *program, why reason, code int, signal string) *ending {
+	message := "who started the run is gone"
 	switch {
 	case why == timedOut:
 		limit := seconds(x.flowRun.Timeout)
-		state := orchestrator.NewNamedState(orchestrator.TypeFailed, orchestrator.NameTimedOut, fmt.Sprintf("the command ran longer than %v", limit))
+		state := orchestrator.NewNamedState(orchestrator.TypeFailed, orchestrator.NameTimedOut, fmt.Sprintf("the %s ran longer than %v", p.noun, limit))
 		return &ending{State: state, code: ExitTimedOut}
 	case why == hungUp:
-		return &ending{State: orchestrator.NewState(orchestrator.TypeCrashed, "who started the run is gone"), code: code}
-	case signal != "":
-		return &ending{State: orchestrator.NewState(orchestrator.TypeCrashed, fmt.Sprintf("the command was ended by signal %s, exit code %d", signal, code)), code: code}
-	case code != 0:
-		return failed(code, "the command ended with exit code %d", code)
+	case signal == "":
+		return nil
+	case p.code:
+		message = fmt.Sprintf("the %s was ended by signal %s, exit code %d", p.noun, signal, code)
+	default:
+		message = fmt.Sprintf("the %s was ended by signal %s", p.noun, signal)
 	}
-	return &ending{State: orchestrator.NewState(orchestrator.TypeCompleted, "")}
+	if !p.code {
+		code = exitFailed
+	}
+	return &ending{State: orchestrator.NewState(orchestrator.TypeCrashed, message), code: code}
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -143,13 +185,8 @@ func lookUp(name, dir string, env []string) (string, error) {
 		}
 		return exec.LookPath(name)
 	}
-	path, err := "", error(exec.ErrNotFound)
-	for _, v := range env {
-		if n, value, _ := strings.Cut(v, "="); n == "PATH" || runtime.GOOS == "windows" && strings.EqualFold(n, "PATH") {
-			path = value
-		}
-	}
-	for _, d := range filepath.SplitList(path) {
+	err := error(exec.ErrNotFound)
+	for _, d := range filepath.SplitList(variable(env, "PATH")) {
 		if !filepath.IsAbs(d) {
 			d = filepath.Join(dir, d)
 		}
@@ -164,7 +201,17 @@ func lookUp(name, dir string, env []string) (string, error) {
 	return "", err
 }
 
-// reason is why the command was stopped.
+// variable returns the value that a program finds for the name: the last one.
+func variable(env []string, name string) (value string) {
+	for _, v := range env {
+		if n, text, _ := strings.Cut(v, "="); n == name || runtime.GOOS == "windows" && strings.EqualFold(n, name) {
+			value = text
+		}
+	}
+	return value
+}
+
+// reason is why the program was stopped.
 type reason int
 
 const (
@@ -174,13 +221,13 @@ const (
 	givenUp           // the context ended
 )
 
-// process is the command while it runs.
+// process is the program while it runs.
 type process struct {
 	*execution
 	cmd *exec.Cmd
 }
 
-// wait waits for the command to end, and passes on to it what it has to hear.
+// wait waits for the program to end, and passes on to it what it has to hear.
 func (p *process) wait(ctx context.Context) reason {
 	ended := make(chan struct{})
 	go func() {

@@ -1,30 +1,49 @@
 // Package execute runs a bundle, inside the infrastructure: it fetches the document and its
-// sidecar, proves both, puts the files into the working directory, runs the command and says
-// what became of it.
+// sidecar, proves both, puts the files into the working directory, runs the command or the
+// flow and says what became of it.
 //
 //	record, err := execute.Run(ctx, "file:///var/lib/bundles", key, digest, nil)
 //	os.Exit(record.ExitCode)
 //
 // The digest comes from the launch command, the sidecar's from the document: whoever can only
 // write to the store cannot change what runs. Nothing is parsed, written into place or run
-// before it was proven. A command is never run for a flow run that has ended, is being
-// cancelled or is run by somebody else, as far as the orchestrator is told about it.
+// before it was proven. Nothing is ever run for a flow run that has ended, is being cancelled
+// or is run by somebody else, as far as the orchestrator is told about it.
 //
-// # What a command finds
+// # What a program finds
 //
 // The files of the bundle in its working directory, no standard input, and in its environment
 //
 //	FLOWSHIP_PARAMETERS       the parameters as a JSON object, unless they are too long for it
 //	FLOWSHIP_PARAMETERS_FILE  a file with the parameters
-//	FLOWSHIP_RESULT           where to write the result, if there is one: JSON, 64 MiB at most
+//	FLOWSHIP_RESULT           where a command may write its result: JSON, 64 MiB at most
 //	FLOWSHIP_FLOW_RUN_ID      the id of the flow run, also as PREFECT__FLOW_RUN_ID
+//
+// # Flows in Python
+//
+// Python 3.9 or later, nothing else, calls the function that "path/flow.py:name" names: a plain
+// one or that of a Prefect flow, sync or async. [EnvPython] chooses the interpreter. The file is
+// imported as Prefect does it, under its own name, so a block for __main__ does not run. The
+// parameters must fit the signature: names that are unknown or missing, and values that are not
+// of the annotated int, float, str, bool, list, dict, or a union of them, are refused before the
+// call. Values for other annotations stay as JSON gave them. What the function returns is the
+// result, dataclasses and models of pydantic as objects; what is not JSON then fails the run.
+//
+// A Prefect flow is called as a function here, without Prefect's engine: there is no run logger
+// for it, and a task is to Prefect one outside of any flow, for which it starts a server of its
+// own. Where PREFECT_API_URL is set, this package refuses to run flows of Python.
 //
 // # What it leaves
 //
 // The object results/<flow run id>.json beside the bundle, a [Record], and the run in a final
-// state: COMPLETED for exit code 0, FAILED for another one and for a result that is no JSON,
-// FAILED named TimedOut when it took too long, CRASHED when a signal ended it or when it was
-// never run.
+// state:
+//
+//	COMPLETED         the command ended with exit code 0, the function returned
+//	FAILED            another exit code, an exception (its text is the state's message), a
+//	                  result that is no JSON, parameters that do not fit
+//	FAILED, TimedOut  it took too long
+//	CRASHED           a signal ended it, the flow ended its process (sys.exit, os._exit), or it
+//	                  was never run
 package execute
 
 import (
@@ -42,7 +61,8 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
-// Options are the options of [Run]; nil is the default.
+// Options are the options of [Run]; nil is the default. What they call the command is the
+// Python interpreter of a flow.
 type Options struct {
 	// Dir is the working directory; "" is the current one.
 	Dir string
@@ -79,8 +99,10 @@ type FlowRun struct {
 	Timeout float64 `json:"timeout_seconds,omitempty"`
 }
 
-// Exit codes of a bundle that was not run; the command's own are passed through.
+// Exit codes of a bundle that was not run, or for too long. A command's own are passed through,
+// a flow's function that did not return gives 1.
 const (
+	exitFailed      = 1
 	ExitRefused     = 3
 	ExitNotFound    = 4
 	ExitUnavailable = 5
@@ -122,6 +144,8 @@ type execution struct {
 	store      *storage.Store
 	document   *bundle.Document
 	flowRun    FlowRun
+	// interpreter is the path of the Python to run a flow with; "" is for a command.
+	interpreter string
 }
 
 func (x *execution) defaults() (err error) {
@@ -164,7 +188,7 @@ func (x *execution) run(ctx context.Context) (*Record, error) {
 			return &Record{ID: x.FlowRunID, State: out.State, ExitCode: ExitRefused, Started: x.started, Ended: time.Now().UTC()}, err
 		}
 	}
-	return x.finish(ctx, x.command(ctx))
+	return x.finish(ctx, x.invoke(ctx))
 }
 
 // unlessStopped runs do, and gives it up when a signal comes.
@@ -204,9 +228,9 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &stopped):
 		return signalCode(stopped.signal)
-	case bundle.KindOf(err) == bundle.KindTampered, bundle.KindOf(err) == bundle.KindRefused:
+	case bundle.KindOf(err) == bundle.KindTampered, bundle.KindOf(err) == bundle.KindRefused, errors.Is(err, ErrPrefectAPI):
 		return ExitRefused
-	case errors.Is(err, storage.ErrNotFound):
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, ErrNoPython):
 		return ExitNotFound
 	}
 	return ExitUnavailable

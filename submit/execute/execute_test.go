@@ -330,7 +330,7 @@ func TestTampered(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	python := bundle.Invocation{Runtime: bundle.RuntimePython, Entrypoint: "flow.py:main"}
+	goFlow := bundle.Invocation{Runtime: bundle.RuntimeGo, Entrypoint: "main", Program: &bundle.Program{Key: "programs/x", OS: "linux", Arch: "amd64"}}
 	for _, test := range []struct {
 		name   string
 		inv    bundle.Invocation
@@ -338,7 +338,7 @@ func TestRefused(t *testing.T) {
 		want   string
 		code   int
 	}{
-		{"another runtime", python, func(*stored, *execute.Options) {}, `the document's runtime is "python"; this executor runs "exec"`, 3},
+		{"another runtime", goFlow, func(*stored, *execute.Options) {}, `the document's runtime is "go"; this executor runs "exec" and "python"`, 3},
 		{"another run", sh(""), func(_ *stored, o *execute.Options) { o.FlowRunID = "another" }, `not "another"`, 3},
 		{"no document", sh(""), func(s *stored, _ *execute.Options) { s.key = "nothing" }, "not found", 4},
 		{"no sidecar", sh(""), func(s *stored, _ *execute.Options) { os.Remove(filepath.Join(s.dir, s.filesKey)) }, "not found", 4},

@@ -50,15 +50,8 @@ func (x *execution) fetch(ctx context.Context, key, path string, digest bundle.D
 	return err
 }
 
-// check refuses what this executor does not run.
+// check refuses what this executor does not run, or cannot.
 func (x *execution) check() error {
-	runtime := bundle.RuntimePython // documents that Prefect itself made do not say
-	if x.document.Flowship != nil {
-		runtime = x.document.Flowship.Runtime
-	}
-	if runtime != bundle.RuntimeExec {
-		return x.refuse(fmt.Sprintf("the document's runtime is %q; this executor runs %q", runtime, bundle.RuntimeExec))
-	}
 	if err := json.Unmarshal(x.document.FlowRun, &x.flowRun); err != nil {
 		return x.refuse("its flow_run: " + err.Error())
 	}
@@ -69,6 +62,15 @@ func (x *execution) check() error {
 		return x.refuse("its flow_run has no id")
 	}
 	x.FlowRunID = x.flowRun.ID
+	f := x.document.Flowship
+	switch {
+	case f == nil:
+		return x.refuse("the document is Prefect's own: it holds a pickled flow, which only Prefect can run")
+	case f.Runtime == bundle.RuntimePython:
+		return x.findPython()
+	case f.Runtime != bundle.RuntimeExec:
+		return x.refuse(fmt.Sprintf("the document's runtime is %q; this executor runs %q and %q", f.Runtime, bundle.RuntimeExec, bundle.RuntimePython))
+	}
 	return nil
 }
 

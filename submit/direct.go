@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -22,20 +23,20 @@ import (
 // workPool is the work pool of the embedded default.
 const workPool = "local"
 
-// RunCommand packs the files, has the command run and waits for it: a direct call.
+// Run packs the files, has the command or the flow run and waits for it: a direct call.
 //
 // A run that ended has a state that says how, and the error is nil, also when it failed,
 // crashed or took too long. When ctx ends, the run is cancelled: it gets SIGINT, then SIGTERM,
 // then SIGKILL, and ends CANCELLED. An error means that there is no such run, or that its end
 // is not known.
-func (c *Client) RunCommand(ctx context.Context, cmd CommandRun) (*Run, error) {
-	if len(cmd.Command) == 0 || cmd.Command[0] == "" {
-		return nil, errors.New("submit: no command")
+func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
+	if err := inv.check(); err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
 	}
 	if len(c.executor) == 0 {
 		return nil, errors.New("submit: no executor")
 	}
-	s := &submission{Client: c, CommandRun: cmd, watch: stopwatch{time.Now()}}
+	s := &submission{Client: c, Invocation: inv, watch: stopwatch{time.Now()}}
 	if err := s.store(ctx); err != nil {
 		return nil, err
 	}
@@ -48,10 +49,10 @@ func (c *Client) RunCommand(ctx context.Context, cmd CommandRun) (*Run, error) {
 	return s.launch(ctx)
 }
 
-// submission is one call of RunCommand on its way.
+// submission is one call of Run on its way.
 type submission struct {
 	*Client
-	CommandRun
+	Invocation
 	watch  stopwatch
 	runs   *local.Orchestrator
 	bucket *storage.Store
@@ -73,7 +74,11 @@ func (s *submission) store(ctx context.Context) (err error) {
 	if dir == "" {
 		dir = "."
 	}
-	collection, err := bundle.Collect(ctx, dir, s.Include, nil)
+	opts := &bundle.CollectOptions{}
+	if !s.NoSource {
+		opts.Entrypoint = s.Entrypoint
+	}
+	collection, err := bundle.Collect(ctx, dir, s.Include, opts)
 	if err != nil {
 		return err
 	}
@@ -95,7 +100,7 @@ func (s *submission) store(ctx context.Context) (err error) {
 	if s.runs, err = s.openRuns(ctx); err != nil {
 		return err
 	}
-	inv, err := s.invocation(ctx, collection)
+	inv, err := s.describe(ctx, collection)
 	if err != nil {
 		return err
 	}
@@ -122,8 +127,8 @@ func (s *submission) hash(ctx context.Context, c *bundle.Collection) (*bundle.Ma
 	return bundle.Hash(ctx, c, opts)
 }
 
-// invocation is what the document says about the run.
-func (s *submission) invocation(ctx context.Context, c *bundle.Collection) (bundle.Invocation, error) {
+// describe is what the document says about the run.
+func (s *submission) describe(ctx context.Context, c *bundle.Collection) (bundle.Invocation, error) {
 	parameters := s.Parameters
 	if parameters == nil {
 		parameters = json.RawMessage("{}")
@@ -131,7 +136,7 @@ func (s *submission) invocation(ctx context.Context, c *bundle.Collection) (bund
 	if trimmed := bytes.TrimSpace(parameters); !json.Valid(trimmed) || trimmed[0] != '{' {
 		return bundle.Invocation{}, fmt.Errorf("submit: the parameters are not a JSON object")
 	}
-	s.flow = filepath.Base(s.Command[0])
+	s.flow = s.flowName()
 	flowID, err := s.runs.EnsureFlow(ctx, s.flow)
 	if err != nil {
 		return bundle.Invocation{}, fmt.Errorf("submit: %w", err)
@@ -150,7 +155,9 @@ func (s *submission) invocation(ctx context.Context, c *bundle.Collection) (bund
 	if err != nil {
 		return bundle.Invocation{}, fmt.Errorf("submit: %w", err)
 	}
-	return bundle.Invocation{Runtime: bundle.RuntimeExec, Command: s.Command, FlowRun: flowRun, Include: c.Include}, nil
+	return bundle.Invocation{
+		Runtime: s.Runtime, Command: s.Command, Entrypoint: s.Entrypoint, FlowRun: flowRun, Include: c.Include, Source: s.Entrypoint != "" && !s.NoSource,
+	}, nil
 }
 
 // create records the flow run.
@@ -177,6 +184,12 @@ func (s *submission) environ() []string {
 	env := []string{envExecutes + "=" + s.run.ID}
 	if s.home != "" {
 		env = append(env, envHome+"="+s.home)
+	}
+	// What is relative to the working directory here is somewhere else there.
+	if python := os.Getenv(execute.EnvPython); python != "" && python != filepath.Base(python) {
+		if abs, err := filepath.Abs(python); err == nil {
+			env = append(env, execute.EnvPython+"="+abs)
+		}
 	}
 	return env
 }
