@@ -19,6 +19,7 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit"
+	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
 )
@@ -56,6 +57,9 @@ func executor(args []string) int {
 	record, err := submit.Execute(context.Background(), step)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
+	}
+	if record == nil {
+		return execute.ExitUnavailable
 	}
 	return record.ExitCode
 }

@@ -105,7 +105,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 const maxVariable = 96 << 10
 
 // internalVariables are for the executor alone.
-var internalVariables = []string{"FLOWSHIP_EXECUTES", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP"}
+var internalVariables = []string{"FLOWSHIP_EXECUTES", "FLOWSHIP_LEASE", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP"}
 
 // environ is the command's environment; it writes the parameters' file.
 func (x *execution) environ(result string) ([]string, error) {

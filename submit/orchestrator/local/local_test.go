@@ -59,7 +59,8 @@ func TestLifeOfARun(t *testing.T) {
 	o := open(t, path)
 	want := orchestrator.NewFlowRun{
 		ID: uuid.NewString(), Flow: "train", Name: "tidy-newt", WorkPool: "local", Parameters: json.RawMessage(`{"a": 1}`), Tags: []string{"x", "y"},
-		Bundle: orchestrator.Bundle{URL: "file:///s", Key: "k", Digest: "sha256:00", FilesKey: "files/00.zip"}, State: state(orchestrator.TypePending),
+		Bundle:     orchestrator.Bundle{URL: "file:///s", Key: "k", Digest: "sha256:00", FilesKey: "files/00.zip"},
+		Submission: json.RawMessage(`{"b":2}`), State: state(orchestrator.TypePending),
 	}
 	if _, err := o.CreateFlowRun(t.Context(), want); err != nil {
 		t.Fatal(err)
@@ -85,7 +86,7 @@ func TestLifeOfARun(t *testing.T) {
 	}
 	full := &orchestrator.FlowRun{
 		ID: want.ID, FlowID: flow, Flow: "train", Name: "tidy-newt", WorkPool: "local", Parameters: want.Parameters, Tags: want.Tags, Bundle: want.Bundle,
-		State: completed, Created: got.Created, Started: running.Timestamp, Ended: completed.Timestamp,
+		Submission: want.Submission, State: completed, Created: got.Created, Started: running.Timestamp, Ended: completed.Timestamp,
 	}
 	micro := cmpopts.EquateApproxTime(1000)
 	if diff := cmp.Diff(full, got, micro); diff != "" {
