@@ -82,10 +82,10 @@ func writeRun(w *bufio.Writer, styled bool, run *submit.Run, now time.Time) {
 // mostJSON is how many bytes of a value are shown among other things.
 const mostJSON = 400
 
-// jsonText is the beginning of a value on one line; "" for no value and an empty object.
+// jsonText is the beginning of a value on one line; "" for no value.
 func jsonText(value json.RawMessage) string {
 	var line bytes.Buffer
-	if json.Compact(&line, value) != nil || line.String() == "{}" {
+	if json.Compact(&line, value) != nil || line.String() == "null" {
 		return ""
 	}
 	s := line.String()
