@@ -20,26 +20,35 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
+// script is what the runs do that are killed.
+const script = "exec sleep 0.05"
+
 // Submitters, executors and both are killed at random moments, several at a time in one home.
 // Whoever looks afterwards sees each run in one final state.
 func TestKilledAtRandom(t *testing.T) {
 	b := newBed(t)
+	const atOnce, wanted = 4, 40
+	started := time.Now()
+	if err := b.submitter(script).Run(); err != nil {
+		t.Fatal(err)
+	}
+	whole := 2 * b.lookAtLast(t).Ended.Sub(started) // of a run among others
 	// Not every submitter comes to the point of recording a run.
-	const runs, atOnce = 40, 4
 	submitted := 0
-	until(t, "enough runs are recorded", func() bool {
+	for recorded := 0; recorded < wanted && submitted < 8*wanted; {
 		var wg sync.WaitGroup
-		for range 3 * atOnce {
+		for range atOnce {
 			number := submitted
 			submitted++
-			wg.Go(func() { b.killOne(t, number, rand.N(120*time.Millisecond)) })
-			if submitted%atOnce == 0 {
-				wg.Wait()
-			}
+			wg.Go(func() { b.killOne(t, number, rand.N(whole)) })
 		}
+		wg.Wait()
 		list, err := b.client.FlowRuns(t.Context(), orchestrator.Filter{})
-		return err != nil || len(list) >= runs
-	})
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorded = len(list)
+	}
 	until(t, "no run goes on", func() bool {
 		left, err := b.client.FlowRuns(t.Context(), orchestrator.Filter{States: []orchestrator.StateType{"PENDING", "RUNNING", "CANCELLING"}})
 		if err != nil {
@@ -66,14 +75,14 @@ func TestKilledAtRandom(t *testing.T) {
 		}
 	}
 	t.Logf("%d submitted, %d recorded; ends %v", submitted, len(list), ends)
-	if len(list) < runs || ends[orchestrator.TypeCrashed] == 0 {
+	if len(list) < wanted || ends[orchestrator.TypeCrashed] == 0 {
 		t.Errorf("%d runs, ends %v", len(list), ends)
 	}
 }
 
 // killOne submits a run and kills, after the delay, its submitter, its executor or both.
 func (b *bed) killOne(t *testing.T, i int, delay time.Duration) {
-	cmd := b.submitter("exec sleep 0.05")
+	cmd := b.submitter(script)
 	mark := "FLOWSHIP_TEST_NUMBER=" + strconv.Itoa(i)
 	cmd.Env = append(cmd.Env, mark)
 	if err := cmd.Start(); err != nil {

@@ -283,8 +283,21 @@ func child(path string) error {
 	}
 	defer o.Close()
 	for range runsPerChild {
-		run, err := o.CreateFlowRun(ctx, orchestrator.NewFlowRun{Flow: "f", State: state(orchestrator.TypePending)})
+		submitter, executor := orchestrator.NewLease("submitter", 0), orchestrator.NewLease("executor", 0)
+		run, err := o.CreateFlowRun(ctx, orchestrator.NewFlowRun{Flow: "f", State: state(orchestrator.TypePending), Lease: &submitter})
 		if err != nil {
+			return err
+		}
+		if err := o.Hold(ctx, run.ID, executor); err != nil {
+			return err
+		}
+		if err := o.Release(ctx, submitter); err != nil {
+			return err
+		}
+		if n, err := o.EndLost(ctx); err != nil || n != 0 {
+			return fmt.Errorf("%d runs were ended whose holders live, error %v", n, err)
+		}
+		if err := o.Renew(ctx, executor); err != nil {
 			return err
 		}
 		for _, typ := range []orchestrator.StateType{orchestrator.TypeRunning, orchestrator.TypeCompleted} {
@@ -296,7 +309,7 @@ func child(path string) error {
 	return nil
 }
 
-// Several processes create the file and write to it at once.
+// Several processes create the file and write to it at once, and look for runs that are lost.
 func TestProcesses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	var wg sync.WaitGroup
