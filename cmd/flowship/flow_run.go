@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -37,6 +38,8 @@ func aboutFlowRun(err error) error {
 		hint = "give more of the id"
 	case errors.Is(err, orchestrator.ErrUnfinished):
 		hint = "wait until it has ended"
+	case errors.Is(err, storage.ErrNotFound):
+		hint = "what the run left in the store was removed"
 	default:
 		return unavailable(err)
 	}
