@@ -25,7 +25,7 @@ func (s *submission) launch(ctx context.Context) (*Run, error) {
 	defer s.letGo(whole)
 	running, err := s.start(ctx)
 	if err != nil {
-		return s.notStarted(whole, err, ctx.Err() != nil)
+		return s.notStarted(whole, err, ctx.Err() != nil && !errors.Is(err, orchestrator.ErrLeaseLost))
 	}
 	s.run.Timings.Launch = s.watch.lap()
 	exit, err := running.Wait(ctx)
