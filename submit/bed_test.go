@@ -19,6 +19,7 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit"
+	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
 )
@@ -56,6 +57,9 @@ func executor(args []string) int {
 	record, err := submit.Execute(context.Background(), step)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
+	}
+	if record == nil {
+		return execute.ExitUnavailable
 	}
 	return record.ExitCode
 }
@@ -143,12 +147,19 @@ func (b *bed) stored(t *testing.T) []string {
 	return names
 }
 
-func (b *bed) states(t *testing.T, id string) []string {
+// runs opens the home's flow runs.
+func (b *bed) runs(t *testing.T) *local.Orchestrator {
 	t.Helper()
 	runs, err := local.Open(t.Context(), filepath.Join(b.home, "flowship.db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return runs
+}
+
+func (b *bed) states(t *testing.T, id string) []string {
+	t.Helper()
+	runs := b.runs(t)
 	defer runs.Close()
 	states, err := runs.States(t.Context(), id)
 	if err != nil {
@@ -164,10 +175,7 @@ func (b *bed) states(t *testing.T, id string) []string {
 // lastRun waits for the home's latest run to end.
 func (b *bed) lastRun(t *testing.T) *orchestrator.FlowRun {
 	t.Helper()
-	runs, err := local.Open(t.Context(), filepath.Join(b.home, "flowship.db"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	runs := b.runs(t)
 	defer runs.Close()
 	var last *orchestrator.FlowRun
 	until(t, "the run has ended", func() bool {

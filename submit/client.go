@@ -27,6 +27,10 @@ type ClientOptions struct {
 	// Grace is how long a run that is cancelled may take to end after SIGINT, and again after
 	// SIGTERM; 0 means 10 seconds.
 	Grace time.Duration
+	// Lease is how long a run is taken to go on without a sign of life from those who look
+	// after it, where the system does not tell sooner that they are gone; 0 means
+	// [orchestrator.LeaseLength].
+	Lease time.Duration
 }
 
 // Client packs, stores and runs. It is safe for concurrent use, and so are several clients, in
@@ -36,6 +40,7 @@ type Client struct {
 	state    string
 	executor []string
 	grace    time.Duration
+	length   time.Duration // of a lease
 	cache    *bundle.Cache
 	infra    *launch.Infrastructure
 
@@ -57,7 +62,9 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
-	c := &Client{home: opts.Home, state: state, executor: opts.Executor, grace: opts.Grace, cache: bundle.OpenCache(cache)}
+	c := &Client{
+		home: opts.Home, state: state, executor: opts.Executor, grace: opts.Grace, length: opts.Lease, cache: bundle.OpenCache(cache),
+	}
 	if c.home != "" {
 		c.home = state // absolute, for the executor runs elsewhere
 	}
@@ -98,6 +105,19 @@ func (c *Client) openRuns(ctx context.Context) (*local.Orchestrator, error) {
 		c.runs = runs
 	}
 	return c.runs, nil
+}
+
+// currentRuns returns the orchestrator, after it has ended the runs that nobody looks after any
+// more.
+func (c *Client) currentRuns(ctx context.Context) (*local.Orchestrator, error) {
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := runs.EndLost(ctx); err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	return runs, nil
 }
 
 // openStore returns the store of bundles.

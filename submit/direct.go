@@ -57,6 +57,7 @@ type submission struct {
 	runs   *local.Orchestrator
 	bucket *storage.Store
 	flow   string
+	lease  orchestrator.Lease
 	run    Run
 }
 
@@ -97,7 +98,7 @@ func (s *submission) store(ctx context.Context) (err error) {
 	}
 	// The document names the run and its flow. The flow may be known before there is a run;
 	// the run is not created before its bundle is stored.
-	if s.runs, err = s.openRuns(ctx); err != nil {
+	if s.runs, err = s.currentRuns(ctx); err != nil {
 		return err
 	}
 	inv, err := s.describe(ctx, collection)
@@ -163,10 +164,15 @@ func (s *submission) describe(ctx context.Context, c *bundle.Collection) (bundle
 // create records the flow run.
 func (s *submission) create(ctx context.Context) error {
 	b := &s.run.Bundle
+	s.lease = orchestrator.NewLease("submitter", s.length)
+	note, err := s.note()
+	if err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
 	n := orchestrator.NewFlowRun{
 		ID: s.run.ID, Flow: s.flow, Name: s.run.Name, WorkPool: workPool, Parameters: s.run.Parameters, Tags: s.Tags,
-		Bundle: orchestrator.Bundle{URL: b.URL, Key: b.Key, Digest: b.digest.String()},
-		State:  orchestrator.NewState(orchestrator.TypePending, ""),
+		Bundle:     orchestrator.Bundle{URL: b.URL, Key: b.Key, Digest: b.digest.String()},
+		Submission: note, State: orchestrator.NewState(orchestrator.TypePending, ""), Lease: &s.lease,
 	}
 	if b.FilesKey != nil {
 		n.Bundle.FilesKey = *b.FilesKey
@@ -179,9 +185,14 @@ func (s *submission) create(ctx context.Context) error {
 	return nil
 }
 
+// note is what is remembered of the submission.
+func (s *submission) note() (json.RawMessage, error) {
+	return json.Marshal(submissionNote{UploadedBytes: s.run.Bundle.UploadedBytes, ReusedBytes: s.run.Bundle.ReusedBytes, Timings: s.run.Timings})
+}
+
 // environ is what the executor is told beside its command line.
 func (s *submission) environ() []string {
-	env := []string{envExecutes + "=" + s.run.ID}
+	env := []string{envExecutes + "=" + s.run.ID, envLease + "=" + s.lease.Length.String()}
 	if s.home != "" {
 		env = append(env, envHome+"="+s.home)
 	}
@@ -198,6 +209,7 @@ func (s *submission) environ() []string {
 const (
 	envHome     = "FLOWSHIP_HOME"
 	envExecutes = "FLOWSHIP_EXECUTES" // the id of the flow run that it is there for
+	envLease    = "FLOWSHIP_LEASE"    // how long its lease on it shall be
 	envScratch  = processinfra.EnvScratch
 	envStop     = processinfra.EnvStop
 )

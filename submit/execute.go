@@ -2,12 +2,15 @@ package submit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
 )
 
@@ -21,7 +24,8 @@ type Step struct {
 // Execute is the whole of an executor's process: it runs the step in the current directory, as
 // [execute.Run] says, and tells the flow runs of the embedded default how it went, if the
 // environment says that this is one of theirs. Signals to the process are passed on to the
-// command; that ctx ends is of no account.
+// command; that ctx ends is of no account. When somebody else ends the run, the command is
+// stopped.
 func Execute(ctx context.Context, step Step) (*execute.Record, error) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, passedOn()...)
@@ -44,6 +48,22 @@ func Execute(ctx context.Context, step Step) (*execute.Record, error) {
 		}
 		defer runs.Close()
 		opts.Runs = runs
+		length, _ := time.ParseDuration(os.Getenv(envLease))
+		lease := orchestrator.NewLease("executor", length)
+		if err := runs.Hold(ctx, opts.FlowRunID, lease); err != nil {
+			return nil, notToBeRun(opts.FlowRunID, err)
+		}
+		held, stopKeeping := orchestrator.Keep(ctx, runs, lease)
+		defer stopKeeping()
+		ctx = held
 	}
 	return execute.Run(ctx, step.URL, step.Key, step.Digest, opts)
+}
+
+// notToBeRun: the executor could not take its lease.
+func notToBeRun(flowRunID string, err error) error {
+	if errors.Is(err, orchestrator.ErrLeaseLost) || errors.Is(err, orchestrator.ErrNotFound) {
+		return &bundle.Error{Kind: bundle.KindRefused, Path: flowRunID, Reason: "the flow run is not to be run", Err: err}
+	}
+	return fmt.Errorf("submit: %w", err)
 }

@@ -20,14 +20,21 @@ const exitCancelled = 130
 func (s *submission) launch(ctx context.Context) (*Run, error) {
 	// Whatever happens to the caller, the end of the run has to be recorded.
 	whole := context.WithoutCancel(ctx)
+	ctx, stopKeeping := orchestrator.Keep(ctx, s.runs, s.lease)
+	defer stopKeeping()
+	defer s.letGo(whole)
 	running, err := s.start(ctx)
 	if err != nil {
-		return s.notStarted(whole, err, ctx.Err() != nil)
+		return s.notStarted(whole, err, ctx.Err() != nil && !errors.Is(err, orchestrator.ErrLeaseLost))
 	}
 	s.run.Timings.Launch = s.watch.lap()
 	exit, err := running.Wait(ctx)
-	cancelled := exit == nil && ctx.Err() != nil
-	if cancelled {
+	lost := exit == nil && errors.Is(context.Cause(ctx), orchestrator.ErrLeaseLost)
+	cancelled := exit == nil && !lost && ctx.Err() != nil
+	switch {
+	case lost:
+		exit, err = s.abandon(whole, running)
+	case cancelled:
 		exit, err = s.cancel(whole, running, context.Cause(ctx))
 	}
 	if exit == nil {
@@ -41,6 +48,28 @@ func (s *submission) launch(ctx context.Context) (*Run, error) {
 	return &s.run, nil
 }
 
+// letGo leaves a run whose end could not be told to whoever looks next.
+func (s *submission) letGo(ctx context.Context) {
+	if !s.run.State.Type.Final() {
+		// If this fails as well, the lease expires.
+		s.runs.Release(ctx, s.lease)
+	}
+}
+
+// abandon stops what runs for a run that somebody else has ended. That may have been the
+// executor, which then is about to end.
+func (s *submission) abandon(ctx context.Context, running *launch.Running) (*launch.Exit, error) {
+	soon, stop := context.WithTimeout(ctx, s.grace)
+	defer stop()
+	if exit, err := running.Wait(soon); exit != nil {
+		return exit, err
+	}
+	if err := running.Stop(ctx, s.grace); err != nil {
+		return nil, err
+	}
+	return running.Wait(ctx)
+}
+
 // notStarted ends a run that never got an executor.
 func (s *submission) notStarted(ctx context.Context, err error, cancelled bool) (*Run, error) {
 	state := orchestrator.NewState(orchestrator.TypeCrashed, "the executor could not be started: "+err.Error())
@@ -48,10 +77,13 @@ func (s *submission) notStarted(ctx context.Context, err error, cancelled bool) 
 		state = orchestrator.NewState(orchestrator.TypeCancelled, cancelMessage(err))
 	}
 	out, stateErr := s.runs.SetState(ctx, s.run.ID, state, nil)
+	if stateErr == nil {
+		s.run.State = out.State
+	}
 	if !cancelled || stateErr != nil {
 		return nil, fmt.Errorf("submit: %w", errors.Join(err, stateErr))
 	}
-	s.run.State, s.run.ExitCode = out.State, exitCancelled
+	s.run.ExitCode = exitCancelled
 	return &s.run, nil
 }
 
@@ -82,7 +114,10 @@ func (s *submission) cancel(ctx context.Context, running *launch.Running, cause 
 	_, stateErr := s.runs.SetState(ctx, s.run.ID, orchestrator.NewState(orchestrator.TypeCancelling, message), nil)
 	if err := running.Stop(ctx, s.grace); err != nil {
 		message += fmt.Sprintf("; what it started may still run: %v", err)
-		_, endErr := s.runs.SetState(ctx, s.run.ID, orchestrator.NewState(orchestrator.TypeCancelled, message), nil)
+		out, endErr := s.runs.SetState(ctx, s.run.ID, orchestrator.NewState(orchestrator.TypeCancelled, message), nil)
+		if endErr == nil {
+			s.run.State = out.State
+		}
 		return nil, errors.Join(err, stateErr, endErr)
 	}
 	exit, err := running.Wait(ctx)

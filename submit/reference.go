@@ -31,7 +31,7 @@ func (c *Client) OpenBundle(ctx context.Context, ref string) (b *bundle.Bundle, 
 		b, err := bundle.Open(ref)
 		return b, func() {}, err
 	}
-	runs, err := c.openRuns(ctx)
+	runs, err := c.currentRuns(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

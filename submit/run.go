@@ -80,7 +80,7 @@ func (inv *Invocation) flowName() string {
 	return strings.ReplaceAll(inv.Entrypoint[strings.LastIndexAny(inv.Entrypoint, ":.")+1:], "_", "-")
 }
 
-// Run is a flow run that has ended. Its JSON is the CLI's.
+// Run is a flow run. Its JSON is the CLI's.
 type Run struct {
 	ID         string             `json:"id"`
 	Name       string             `json:"name"`
@@ -90,6 +90,12 @@ type Run struct {
 	Result     json.RawMessage    `json:"result"` // null without one
 	Bundle     StoredBundle       `json:"bundle"`
 	Timings    Timings            `json:"timings"`
+
+	Flow    string    `json:"-"`
+	Tags    []string  `json:"-"`
+	Created time.Time `json:"-"`
+	Started time.Time `json:"-"` // zero before it was first RUNNING
+	Ended   time.Time `json:"-"` // zero before it became final
 
 	// ExitCode is the command's own, or 1 for a flow that failed. Where neither ended by
 	// itself, it is 124 for one that ran too long, 130 for a cancelled run, else that of the
@@ -110,7 +116,8 @@ type StoredBundle struct {
 	digest bundle.Digest // of the document
 }
 
-// Timings are how long each phase took.
+// Timings are how long each phase took. Of a run that is looked up later, Launch is counted until
+// it was RUNNING.
 type Timings struct {
 	Collect Seconds `json:"collect"` // choosing files
 	Hash    Seconds `json:"hash"`
@@ -126,6 +133,14 @@ type Seconds time.Duration
 // MarshalJSON implements [json.Marshaler].
 func (s Seconds) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(s).Seconds(), 'f', 6, 64), nil
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (s *Seconds) UnmarshalJSON(text []byte) error {
+	var seconds float64
+	err := json.Unmarshal(text, &seconds)
+	*s = Seconds(seconds * float64(time.Second))
+	return err
 }
 
 // stopwatch measures phases that follow each other.

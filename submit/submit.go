@@ -16,7 +16,9 @@
 //
 // This is the embedded default: bundles in a folder, flow runs in SQLite, commands and flows as
 // local processes, all below one home directory and nothing to install. The bundle is stored
-// before the flow run is created, so that a failed upload leaves no run behind. A run ends in a
-// final state as long as either its submitter or its executor lives to tell: one that was killed
-// is spoken for by the other.
+// before the flow run is created, so that a failed upload leaves no run behind.
+//
+// Every run ends in a final state. Its submitter and its executor each hold a lease on it, and
+// one that was killed is spoken for by the other. A run that both have left is ended by whoever
+// looks next, be it to list runs or to submit another one.
 package submit

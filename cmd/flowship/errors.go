@@ -150,8 +150,10 @@ func kindOf(err error) kind {
 		return kind(bundle.KindNotFound)
 	case errors.Is(err, storage.ErrDigest):
 		return kind(bundle.KindTampered)
-	case errors.Is(err, storage.ErrConflict):
+	case errors.Is(err, storage.ErrConflict), errors.Is(err, orchestrator.ErrUnfinished):
 		return kind(bundle.KindConflict)
+	case errors.Is(err, orchestrator.ErrAmbiguous):
+		return kindUsage
 	}
 	return kindInternal
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -23,6 +24,54 @@ func TestHumanSize(t *testing.T) {
 	} {
 		if got := humanSize(tt.size); got != tt.want {
 			t.Errorf("humanSize(%d) = %q, want %q", tt.size, got, tt.want)
+		}
+	}
+}
+
+func TestHumanAge(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		age  time.Duration
+		want string
+	}{
+		{-time.Hour, "Less than a second ago"},
+		{999 * time.Millisecond, "Less than a second ago"},
+		{time.Second, "1 second ago"},
+		{59 * time.Second, "59 seconds ago"},
+		{time.Minute, "About a minute ago"},
+		{2 * time.Minute, "2 minutes ago"},
+		{59*time.Minute + 59*time.Second, "59 minutes ago"},
+		{time.Hour, "About an hour ago"},
+		{47 * time.Hour, "47 hours ago"},
+		{2 * day, "2 days ago"},
+		{14 * day, "2 weeks ago"},
+		{60 * day, "2 months ago"},
+		{729 * day, "24 months ago"},
+		{731 * day, "2 years ago"},
+	} {
+		if got := humanAge(tt.age); got != tt.want {
+			t.Errorf("humanAge(%v) = %q, want %q", tt.age, got, tt.want)
+		}
+	}
+}
+
+func TestHumanDuration(t *testing.T) {
+	for _, tt := range []struct {
+		d    time.Duration
+		want string
+	}{
+		{-time.Second, "0ms"},
+		{1500 * time.Microsecond, "1ms"},
+		{1540 * time.Millisecond, "1.5s"},
+		{10 * time.Second, "10s"},
+		{70 * time.Second, "1m10s"},
+		{10 * time.Minute, "10m"},
+		{time.Hour, "1h"},
+		{100*time.Minute + 10*time.Second, "1h40m"},
+		{30 * time.Hour, "30h"},
+	} {
+		if got := humanDuration(tt.d); got != tt.want {
+			t.Errorf("humanDuration(%v) = %q, want %q", tt.d, got, tt.want)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func newRootCommand(c *console) *cobra.Command {
 needs) into a content-addressed bundle, proves what is in it, and runs it.
 
 Standard output carries a command's result and nothing else. Exit codes: 0 done;
-1 a difference (bundle diff); 2 bad usage or bad input; 3 a bundle that does not
+1 a difference (bundle diff), a run without a result (flow-run result); 2 bad usage or bad input; 3 a bundle that does not
 verify, or that is refused; 4 not found; 5 storage or backend not available;
 124 timed out; 130 interrupted. With "run -- COMMAND" it is the command's own; with
 "run ENTRYPOINT", 1 says that the flow failed.
@@ -93,7 +93,7 @@ NO_COLOR there is no colour.`,
 	root.SetErr(c.err)
 	root.CompletionOptions.DisableDefaultCmd = true
 	group(root)
-	root.AddCommand(newRunCommand(c), newBundleCommand(c), newStepCommand(c), newVersionCommand(c), newCompletionCommand(c))
+	root.AddCommand(newRunCommand(c), newFlowRunCommand(c), newBundleCommand(c), newStepCommand(c), newVersionCommand(c), newCompletionCommand(c))
 	withoutFlagsInUse(root)
 	return root
 }

@@ -147,7 +147,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 const maxVariable = 96 << 10
 
 // internalVariables are for the executor alone.
-var internalVariables = []string{"FLOWSHIP_EXECUTES", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP"}
+var internalVariables = []string{"FLOWSHIP_EXECUTES", "FLOWSHIP_LEASE", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP"}
 
 // plainJSON takes back the escapes that encoders of Go make for the sake of HTML. A backslash
 // that is itself escaped begins none.

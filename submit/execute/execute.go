@@ -241,6 +241,8 @@ const reportTime = time.Minute
 
 // finish tells how the run ended: first the record, so that who sees the final state finds it.
 func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
+	// Whoever ended the run may have removed all that was left of it.
+	lost := errors.Is(context.Cause(ctx), orchestrator.ErrLeaseLost)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
 	defer cancel()
 	r := &Record{ID: x.FlowRunID, State: e.State, ExitCode: e.code, Result: e.result, Started: x.started, Ended: time.Now().UTC()}
@@ -248,7 +250,7 @@ func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 		return r, nil // the document that names the run could not be believed
 	}
 	var errs []error
-	if x.store != nil {
+	if x.store != nil && !lost {
 		errs = append(errs, r.put(ctx, x.store))
 	}
 	if x.Runs != nil {

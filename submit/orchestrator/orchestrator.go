@@ -16,8 +16,15 @@ import (
 	"time"
 )
 
-// ErrNotFound: there is no such flow run.
-var ErrNotFound = errors.New("flow run not found")
+// Errors that callers branch on; they come wrapped with the run that they are about.
+var (
+	// ErrNotFound: there is no such flow run.
+	ErrNotFound = errors.New("flow run not found")
+	// ErrAmbiguous: several flow runs are meant.
+	ErrAmbiguous = errors.New("more than one flow run")
+	// ErrUnfinished: the flow run would have to end first.
+	ErrUnfinished = errors.New("the flow run has not ended")
+)
 
 // FlowRun is one run of a flow.
 type FlowRun struct {
@@ -29,6 +36,7 @@ type FlowRun struct {
 	Parameters json.RawMessage // a JSON object
 	Tags       []string
 	Bundle     Bundle
+	Submission json.RawMessage // see [NewFlowRun]
 	State      State
 	Created    time.Time
 	Started    time.Time // when it was first RUNNING; zero before
@@ -52,7 +60,11 @@ type NewFlowRun struct {
 	Parameters json.RawMessage // nil for {}
 	Tags       []string
 	Bundle     Bundle
+	Submission json.RawMessage // what the submitter wants to remember, as a JSON object; nil for {}
 	State      State
+	// Lease is taken together with the creation. A run that is created PENDING needs one:
+	// without, nobody looks after it.
+	Lease *Lease
 }
 
 // Filter chooses flow runs; the zero Filter chooses all.
@@ -88,4 +100,18 @@ type Reader interface {
 	FlowRuns(ctx context.Context, filter Filter) ([]*FlowRun, error)
 	// States returns the states that the run had, the first one first.
 	States(ctx context.Context, id string) ([]State, error)
+}
+
+// Finder is what those need who were told by a person which run is meant.
+type Finder interface {
+	// FindFlowRun returns the run whose id, name or beginning of an id is ref: the first of
+	// these that fits. It is ErrNotFound or ErrAmbiguous when not one run is meant.
+	FindFlowRun(ctx context.Context, ref string) (*FlowRun, error)
+}
+
+// Deleter is what those need who tidy up.
+type Deleter interface {
+	// DeleteFlowRun forgets the run and its states. One that is PENDING, RUNNING or CANCELLING
+	// is ErrUnfinished.
+	DeleteFlowRun(ctx context.Context, id string) error
 }

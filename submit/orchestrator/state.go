@@ -30,6 +30,11 @@ func (t StateType) Final() bool {
 	return slices.Contains([]StateType{TypeCompleted, TypeFailed, TypeCrashed, TypeCancelled}, t)
 }
 
+// UnderWay reports whether somebody has to look after a run in such a state.
+func (t StateType) UnderWay() bool {
+	return slices.Contains([]StateType{TypePending, TypeRunning, TypeCancelling}, t)
+}
+
 // State is a state of a flow run.
 type State struct {
 	// ID is a UUID, made by who proposes the state, so that it can be proposed again.

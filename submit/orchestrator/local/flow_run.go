@@ -40,7 +40,7 @@ func ensureFlow(ctx context.Context, tx *sql.Tx, name string) (id string, err er
 func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlowRun) (*orchestrator.FlowRun, error) {
 	run := &orchestrator.FlowRun{
 		ID: n.ID, Flow: n.Flow, Name: n.Name, WorkPool: n.WorkPool, Parameters: n.Parameters, Tags: n.Tags, Bundle: n.Bundle,
-		State: n.State, Created: time.Now().UTC().Truncate(time.Microsecond),
+		Submission: n.Submission, State: n.State, Created: time.Now().UTC().Truncate(time.Microsecond),
 	}
 	if run.ID == "" {
 		run.ID = uuid.NewString()
@@ -50,6 +50,9 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 	}
 	if run.Parameters == nil {
 		run.Parameters = json.RawMessage("{}")
+	}
+	if run.Submission == nil {
+		run.Submission = json.RawMessage("{}")
 	}
 	if run.Tags == nil {
 		run.Tags = []string{}
@@ -64,13 +67,18 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 		}
 		b := &run.Bundle
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO flow_run (id, flow_id, name, work_pool, parameters, tags, bundle_url, bundle_key, digest, files_key, created, state_type, state_id)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '')`,
-			run.ID, run.FlowID, run.Name, run.WorkPool, string(run.Parameters), string(tags), b.URL, b.Key, b.Digest, b.FilesKey, run.Created.UnixMicro())
+			INSERT INTO flow_run (id, flow_id, name, work_pool, parameters, tags, bundle_url, bundle_key, digest, files_key,
+				submission, created, state_type, state_id)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '')`,
+			run.ID, run.FlowID, run.Name, run.WorkPool, string(run.Parameters), string(tags), b.URL, b.Key, b.Digest, b.FilesKey,
+			string(run.Submission), run.Created.UnixMicro())
 		if err != nil {
 			return err
 		}
-		return insertState(ctx, tx, run.ID, run.State)
+		if err := insertState(ctx, tx, run.ID, run.State); err != nil || n.Lease == nil {
+			return err
+		}
+		return o.insertLease(ctx, tx, run.ID, *n.Lease)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("orchestrator: create flow run %q: %w", run.ID, err)
@@ -80,7 +88,7 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 
 const selectFlowRun = `
 	SELECT r.id, r.flow_id, f.name, r.name, r.work_pool, r.parameters, r.tags, r.bundle_url, r.bundle_key, r.digest, r.files_key,
-		r.created, r.started, r.ended, s.id, s.type, s.name, s.message, s.timestamp
+		r.submission, r.created, r.started, r.ended, s.id, s.type, s.name, s.message, s.timestamp
 	FROM flow_run r JOIN flow f ON f.id = r.flow_id JOIN state s ON s.id = r.state_id`
 
 // FlowRun implements [orchestrator.Reader].
@@ -127,18 +135,18 @@ type scanner interface{ Scan(dest ...any) error }
 func scanFlowRun(row scanner) (*orchestrator.FlowRun, error) {
 	var (
 		r                            orchestrator.FlowRun
-		parameters, tags             string
+		parameters, tags, submission string
 		created, stamp               int64
 		started, ended               sql.NullInt64
 		b                            = &r.Bundle
 		stateType, name, id, message string
 	)
 	err := row.Scan(&r.ID, &r.FlowID, &r.Flow, &r.Name, &r.WorkPool, &parameters, &tags, &b.URL, &b.Key, &b.Digest, &b.FilesKey,
-		&created, &started, &ended, &id, &stateType, &name, &message, &stamp)
+		&submission, &created, &started, &ended, &id, &stateType, &name, &message, &stamp)
 	if err != nil {
 		return nil, err
 	}
-	r.Parameters = json.RawMessage(parameters)
+	r.Parameters, r.Submission = json.RawMessage(parameters), json.RawMessage(submission)
 	if err := json.Unmarshal([]byte(tags), &r.Tags); err != nil {
 		return nil, fmt.Errorf("tags: %w", err)
 	}
@@ -147,8 +155,14 @@ func scanFlowRun(row scanner) (*orchestrator.FlowRun, error) {
 	return &r, nil
 }
 
+// querier is a *sql.DB or *sql.Tx.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // all collects the rows of a query.
-func all[T any](ctx context.Context, db *sql.DB, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+func all[T any](ctx context.Context, db querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err

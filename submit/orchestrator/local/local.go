@@ -7,6 +7,15 @@
 // A change is in the file when the call returns, whole or not at all, also when the process is
 // killed right after. A power failure may take the last moments with it, but never leaves a
 // file that does not open: SQLite's write-ahead log with synchronous=normal promises that.
+//
+// # Leases
+//
+// Of a holder that is gone, two things tell. On Linux its process does, at once: the number of
+// the process, when it started, and since when the machine is up belong together. Otherwise it
+// is the lease that was not renewed. Because clocks jump and machines sleep, a lease that looks
+// expired is only doubted at first; the run is lost if another third of the lease's length
+// later, in which every living holder renews it, it was still not renewed. A process that is
+// there but does not renew its lease, as one that was stopped, has ten minutes.
 package local
 
 import (
@@ -19,6 +28,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"modernc.org/sqlite"
@@ -28,12 +38,20 @@ import (
 )
 
 // Orchestrator is an open file of flow runs. It is safe for concurrent use.
-type Orchestrator struct{ db *sql.DB }
+type Orchestrator struct {
+	db   *sql.DB
+	now  func() time.Time // by the wall clock, as everybody sees it
+	self func() string    // this process
+}
 
 var _ interface {
 	orchestrator.Creator
 	orchestrator.StateSetter
 	orchestrator.Reader
+	orchestrator.Finder
+	orchestrator.Deleter
+	orchestrator.Leaser
+	orchestrator.LossEnder
 } = (*Orchestrator)(nil)
 
 // Options are the options of [Open]; nil is the default.
@@ -78,7 +96,7 @@ func open(ctx context.Context, path string, timeout time.Duration) (*Orchestrato
 	}
 	// One process writes little: a second connection would only wait for the first.
 	db.SetMaxOpenConns(1)
-	o := &Orchestrator{db: db}
+	o := &Orchestrator{db: db, now: time.Now, self: sync.OnceValue(identify)}
 	if err := retryBusy(ctx, timeout, func() error { return migrate(ctx, db) }); err != nil {
 		db.Close()
 		return nil, err

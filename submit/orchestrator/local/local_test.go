@@ -59,7 +59,8 @@ func TestLifeOfARun(t *testing.T) {
 	o := open(t, path)
 	want := orchestrator.NewFlowRun{
 		ID: uuid.NewString(), Flow: "train", Name: "tidy-newt", WorkPool: "local", Parameters: json.RawMessage(`{"a": 1}`), Tags: []string{"x", "y"},
-		Bundle: orchestrator.Bundle{URL: "file:///s", Key: "k", Digest: "sha256:00", FilesKey: "files/00.zip"}, State: state(orchestrator.TypePending),
+		Bundle:     orchestrator.Bundle{URL: "file:///s", Key: "k", Digest: "sha256:00", FilesKey: "files/00.zip"},
+		Submission: json.RawMessage(`{"b":2}`), State: state(orchestrator.TypePending),
 	}
 	if _, err := o.CreateFlowRun(t.Context(), want); err != nil {
 		t.Fatal(err)
@@ -85,7 +86,7 @@ func TestLifeOfARun(t *testing.T) {
 	}
 	full := &orchestrator.FlowRun{
 		ID: want.ID, FlowID: flow, Flow: "train", Name: "tidy-newt", WorkPool: "local", Parameters: want.Parameters, Tags: want.Tags, Bundle: want.Bundle,
-		State: completed, Created: got.Created, Started: running.Timestamp, Ended: completed.Timestamp,
+		Submission: want.Submission, State: completed, Created: got.Created, Started: running.Timestamp, Ended: completed.Timestamp,
 	}
 	micro := cmpopts.EquateApproxTime(1000)
 	if diff := cmp.Diff(full, got, micro); diff != "" {
@@ -282,8 +283,21 @@ func child(path string) error {
 	}
 	defer o.Close()
 	for range runsPerChild {
-		run, err := o.CreateFlowRun(ctx, orchestrator.NewFlowRun{Flow: "f", State: state(orchestrator.TypePending)})
+		submitter, executor := orchestrator.NewLease("submitter", 0), orchestrator.NewLease("executor", 0)
+		run, err := o.CreateFlowRun(ctx, orchestrator.NewFlowRun{Flow: "f", State: state(orchestrator.TypePending), Lease: &submitter})
 		if err != nil {
+			return err
+		}
+		if err := o.Hold(ctx, run.ID, executor); err != nil {
+			return err
+		}
+		if err := o.Release(ctx, submitter); err != nil {
+			return err
+		}
+		if n, err := o.EndLost(ctx); err != nil || n != 0 {
+			return fmt.Errorf("%d runs were ended whose holders live, error %v", n, err)
+		}
+		if err := o.Renew(ctx, executor); err != nil {
 			return err
 		}
 		for _, typ := range []orchestrator.StateType{orchestrator.TypeRunning, orchestrator.TypeCompleted} {
@@ -295,7 +309,7 @@ func child(path string) error {
 	return nil
 }
 
-// Several processes create the file and write to it at once.
+// Several processes create the file and write to it at once, and look for runs that are lost.
 func TestProcesses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	var wg sync.WaitGroup

@@ -47,6 +47,27 @@ var migrations = [...]string{
 		UNIQUE (flow_run_id, number)
 	) STRICT;
 	`,
+	// Runs from before there were leases get one of a day: whoever may still look after them
+	// cannot renew it.
+	`
+	ALTER TABLE flow_run ADD COLUMN submission TEXT NOT NULL DEFAULT '{}'; -- a JSON object
+	CREATE INDEX flow_run_name ON flow_run (name);
+
+	CREATE TABLE lease (
+		id          TEXT PRIMARY KEY,
+		flow_run_id TEXT NOT NULL REFERENCES flow_run (id) ON DELETE CASCADE,
+		holder      TEXT NOT NULL,
+		process     TEXT NOT NULL, -- of the holder, see process; '' where the system does not tell
+		length      INTEGER NOT NULL, -- microseconds
+		renewed     INTEGER NOT NULL,
+		doubted     INTEGER -- when somebody first found it expired since it was renewed
+	) STRICT;
+	CREATE INDEX lease_flow_run ON lease (flow_run_id);
+
+	INSERT INTO lease (id, flow_run_id, holder, process, length, renewed)
+	SELECT id, id, 'submitter', '', 86400000000, CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+	FROM flow_run WHERE state_type IN ('PENDING', 'RUNNING', 'CANCELLING');
+	`,
 }
 
 // migrate brings the file up to date. When several processes try, one does it.
@@ -75,10 +96,6 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	return tx.Commit()
-}
-
-type querier interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 func schemaVersion(ctx context.Context, q querier) (version int, err error) {

@@ -87,6 +87,11 @@ func insertState(ctx context.Context, tx *sql.Tx, run string, s orchestrator.Sta
 			ended = CASE WHEN ?4 THEN ?5 END
 		WHERE id = ?6`,
 		string(s.Type), s.ID, string(orchestrator.TypeRunning), s.Type.Final(), stamp, run)
+	if err != nil || !s.Type.Final() {
+		return err
+	}
+	// Nobody needs to look after it any more; who still does shall notice.
+	_, err = tx.ExecContext(ctx, "DELETE FROM lease WHERE flow_run_id = ?", run)
 	return err
 }
 

@@ -1,0 +1,182 @@
+package submit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// FlowRuns returns the chosen flow runs, the latest created first. Like every look at flow runs,
+// it first ends those that nobody looks after any more.
+func (c *Client) FlowRuns(ctx context.Context, filter orchestrator.Filter) ([]*orchestrator.FlowRun, error) {
+	runs, err := c.currentRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := runs.FlowRuns(ctx, filter)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	return list, nil
+}
+
+// FlowRun returns the flow run whose id, name or beginning of an id is ref, with its result if
+// there is one. It is orchestrator.ErrNotFound or ErrAmbiguous when not one run is meant.
+func (c *Client) FlowRun(ctx context.Context, ref string) (*Run, error) {
+	stored, err := c.findFlowRun(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	run, err := runOf(stored)
+	if err != nil {
+		return nil, fmt.Errorf("submit: flow run %q: %w", stored.ID, err)
+	}
+	record, err := readRecord(ctx, stored)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+	case err != nil:
+		return nil, fmt.Errorf("submit: %w", err)
+	default:
+		run.Result, run.ExitCode = record.Result, record.ExitCode
+	}
+	return run, nil
+}
+
+// EndedError: a flow run has no result because it did not end COMPLETED.
+type EndedError struct {
+	Name  string // of the flow run
+	State orchestrator.State
+}
+
+func (e *EndedError) Error() string {
+	s := fmt.Sprintf("flow run %q ended %s", e.Name, e.State.Name)
+	if e.State.Message != "" {
+		s += ": " + e.State.Message
+	}
+	return s
+}
+
+// Result returns what the flow run that ref means, as for [Client.FlowRun], resulted in: JSON,
+// null if it completed without a result. It is orchestrator.ErrUnfinished as long as the run
+// goes on, and an *[EndedError] if it did not complete.
+func (c *Client) Result(ctx context.Context, ref string) (json.RawMessage, error) {
+	run, err := c.findFlowRun(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	switch t := run.State.Type; {
+	case !t.Final():
+		return nil, fmt.Errorf("submit: %q: %w: it is %s", run.ID, orchestrator.ErrUnfinished, run.State.Name)
+	case t != orchestrator.TypeCompleted:
+		return nil, &EndedError{Name: run.Name, State: run.State}
+	}
+	record, err := readRecord(ctx, run)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	if record.Result == nil {
+		return json.RawMessage("null"), nil
+	}
+	return record.Result, nil
+}
+
+// DeleteFlowRun forgets the flow run that ref means, as for [Client.FlowRun], its result and its
+// document, and returns what it was. Its files stay in the store, for they may be those of other
+// runs as well. A run that is PENDING, RUNNING or CANCELLING is orchestrator.ErrUnfinished.
+func (c *Client) DeleteFlowRun(ctx context.Context, ref string) (*orchestrator.FlowRun, error) {
+	runs, err := c.currentRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	run, err := runs.FindFlowRun(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	if run.State.Type.UnderWay() {
+		return nil, fmt.Errorf("submit: %q: %w: it is %s", run.ID, orchestrator.ErrUnfinished, run.State.Name)
+	}
+	// The run goes last: as long as it is there, what is left can be deleted again.
+	if err := deleteStored(ctx, run); err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	if err := runs.DeleteFlowRun(ctx, run.ID); err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	return run, nil
+}
+
+// findFlowRun returns the run that a person means.
+func (c *Client) findFlowRun(ctx context.Context, ref string) (*orchestrator.FlowRun, error) {
+	runs, err := c.currentRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	run, err := runs.FindFlowRun(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	return run, nil
+}
+
+// readRecord returns what the run left, or storage.ErrNotFound.
+func readRecord(ctx context.Context, run *orchestrator.FlowRun) (*execute.Record, error) {
+	store, err := storage.Open(ctx, run.Bundle.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	return execute.ReadRecord(ctx, store, run.ID)
+}
+
+// deleteStored removes what is stored for this run alone.
+func deleteStored(ctx context.Context, run *orchestrator.FlowRun) error {
+	store, err := storage.Open(ctx, run.Bundle.URL, nil)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	for _, key := range []string{execute.RecordKey(run.ID), run.Bundle.Key} {
+		if err := store.Delete(ctx, key); err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// submissionNote is what is remembered of a submission.
+type submissionNote struct {
+	UploadedBytes int64   `json:"uploaded_bytes"`
+	ReusedBytes   int64   `json:"reused_bytes"`
+	Timings       Timings `json:"timings"`
+}
+
+// runOf is a run as it was recorded.
+func runOf(r *orchestrator.FlowRun) (*Run, error) {
+	var note submissionNote
+	if err := json.Unmarshal(r.Submission, &note); err != nil {
+		return nil, err
+	}
+	run := &Run{
+		ID: r.ID, Name: r.Name, State: r.State, WorkPool: r.WorkPool, Parameters: r.Parameters, Timings: note.Timings,
+		Bundle: StoredBundle{URL: r.Bundle.URL, Key: r.Bundle.Key, UploadedBytes: note.UploadedBytes, ReusedBytes: note.ReusedBytes},
+		Flow:   r.Flow, Tags: r.Tags, Created: r.Created, Started: r.Started, Ended: r.Ended,
+	}
+	if r.Bundle.FilesKey != "" {
+		run.Bundle.FilesKey = &r.Bundle.FilesKey
+	}
+	if !r.Started.IsZero() {
+		run.Timings.Launch = Seconds(r.Started.Sub(r.Created))
+		if !r.Ended.IsZero() {
+			run.Timings.Run = Seconds(r.Ended.Sub(r.Started))
+		}
+	}
+	return run, nil
+}

@@ -1,0 +1,58 @@
+package local
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// FindFlowRun implements [orchestrator.Finder].
+func (o *Orchestrator) FindFlowRun(ctx context.Context, ref string) (*orchestrator.FlowRun, error) {
+	id := strings.ToLower(ref)
+	run, err := o.FlowRun(ctx, id)
+	if err == nil || !errors.Is(err, orchestrator.ErrNotFound) {
+		return run, err
+	}
+	// A few are enough to say that it is not one. An id has no letter beyond f.
+	const beginsWith = "r.id >= ?1 AND r.id < ?1 || 'g'"
+	const some = " ORDER BY r.created DESC, r.rowid DESC LIMIT 4"
+	for _, by := range []struct{ where, value string }{{"r.name = ?1", ref}, {beginsWith, id}} {
+		runs, err := all(ctx, o.db, scanFlowRun, selectFlowRun+" WHERE "+by.where+some, by.value)
+		switch {
+		case err != nil:
+			return nil, aboutRun(ref, err)
+		case len(runs) == 1:
+			return runs[0], nil
+		case len(runs) > 1:
+			var ids []string
+			for _, r := range runs {
+				ids = append(ids, r.ID)
+			}
+			return nil, aboutRun(ref, fmt.Errorf("%w: %s", orchestrator.ErrAmbiguous, strings.Join(ids, ", ")))
+		}
+	}
+	return nil, aboutRun(ref, orchestrator.ErrNotFound)
+}
+
+// DeleteFlowRun implements [orchestrator.Deleter].
+func (o *Orchestrator) DeleteFlowRun(ctx context.Context, id string) error {
+	err := o.transact(ctx, func(tx *sql.Tx) error {
+		current, err := currentState(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if current.Type.UnderWay() {
+			return fmt.Errorf("%w: it is %s", orchestrator.ErrUnfinished, current.Name)
+		}
+		_, err = tx.ExecContext(ctx, "DELETE FROM flow_run WHERE id = ?", id)
+		return err
+	})
+	if err != nil {
+		return aboutRun(id, fmt.Errorf("delete: %w", err))
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package local
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// Hold implements [orchestrator.Leaser].
+func (o *Orchestrator) Hold(ctx context.Context, flowRunID string, l orchestrator.Lease) error {
+	err := o.transact(ctx, func(tx *sql.Tx) error {
+		current, err := currentState(ctx, tx, flowRunID)
+		if err != nil {
+			return err
+		}
+		if current.Type.Final() {
+			return fmt.Errorf("the flow run is already in the terminal state %s: %w", current.Name, orchestrator.ErrLeaseLost)
+		}
+		return o.insertLease(ctx, tx, flowRunID, l)
+	})
+	if err != nil {
+		return aboutRun(flowRunID, err)
+	}
+	return nil
+}
+
+func (o *Orchestrator) insertLease(ctx context.Context, tx *sql.Tx, flowRunID string, l orchestrator.Lease) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO lease (id, flow_run_id, holder, process, length, renewed) VALUES (?, ?, ?, ?, ?, ?)",
+		l.ID, flowRunID, l.Holder, o.self(), l.Length.Microseconds(), o.now().UnixMicro())
+	return err
+}
+
+// Renew implements [orchestrator.Leaser].
+func (o *Orchestrator) Renew(ctx context.Context, l orchestrator.Lease) error {
+	result, err := o.db.ExecContext(ctx, "UPDATE lease SET renewed = ?, doubted = NULL WHERE id = ?", o.now().UnixMicro(), l.ID)
+	if err == nil {
+		var rows int64
+		if rows, err = result.RowsAffected(); err == nil && rows == 0 {
+			err = orchestrator.ErrLeaseLost
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("orchestrator: renew the %s's lease: %w", l.Holder, err)
+	}
+	return nil
+}
+
+// Release implements [orchestrator.Leaser].
+func (o *Orchestrator) Release(ctx context.Context, l orchestrator.Lease) error {
+	if _, err := o.db.ExecContext(ctx, "DELETE FROM lease WHERE id = ?", l.ID); err != nil {
+		return fmt.Errorf("orchestrator: release the %s's lease: %w", l.Holder, err)
+	}
+	return nil
+}
+
+// lease is a row of the unfinished runs with their leases.
+type lease struct {
+	flowRunID string
+	state     orchestrator.StateType
+	id        string // "" for a run that has none
+	holder    string
+	process   string
+	length    time.Duration
+	renewed   time.Time
+	doubted   time.Time // zero: nobody did
+}
+
+// watched returns the leases of the runs that need one, those of a run together.
+func watched(ctx context.Context, db querier) ([]*lease, error) {
+	return all(ctx, db, scanLease, `
+		SELECT r.id, r.state_type, coalesce(l.id, ''), coalesce(l.holder, ''), coalesce(l.process, ''), coalesce(l.length, 0), coalesce(l.renewed, 0), l.doubted
+		FROM flow_run r LEFT JOIN lease l ON l.flow_run_id = r.id
+		WHERE r.state_type IN ('PENDING', 'RUNNING', 'CANCELLING') ORDER BY r.id, l.rowid`)
+}
+
+func scanLease(row scanner) (*lease, error) {
+	l := &lease{}
+	var length, renewed int64
+	var doubted sql.NullInt64
+	if err := row.Scan(&l.flowRunID, &l.state, &l.id, &l.holder, &l.process, &length, &renewed, &doubted); err != nil {
+		return nil, err
+	}
+	l.length, l.renewed, l.doubted = time.Duration(length)*time.Microsecond, moment(renewed), nullable(doubted)
+	return l, nil
+}
+
+// standing is what is to be thought of a lease.
+type standing int
+
+const (
+	held     standing = iota
+	doubtful          // it looks expired, which is to be noted
+	doubted           // it was noted, and its holder still has time
+	gone
+)
+
+// patience is how much longer the lease of a process lasts that is there and does not renew it.
+const patience = 20
+
+func (l *lease) judge(now time.Time, self string) (s standing, why string) {
+	longest := l.length
+	switch lifeOf(l.process, self) {
+	case lifeEnded:
+		return gone, fmt.Sprintf("the %s (process %s) has ended", l.holder, pidOf(l.process))
+	case lifeGoesOn:
+		longest *= patience
+	}
+	switch age := now.Sub(l.renewed); {
+	case l.id == "":
+		return gone, "no one is known who did"
+	case -l.length <= age && age <= longest:
+		return held, ""
+	case l.doubted.IsZero(), l.doubted.After(now):
+		return doubtful, ""
+	case now.Sub(l.doubted) < l.length/3:
+		return doubted, ""
+	}
+	return gone, fmt.Sprintf("the %s has given no sign of life since %s", l.holder, l.renewed.Format(time.RFC3339))
+}
+
+// EndLost implements [orchestrator.LossEnder].
+func (o *Orchestrator) EndLost(ctx context.Context) (int, error) {
+	// To look costs nothing; the file is locked only if there is something to do.
+	leases, err := watched(ctx, o.db)
+	if err != nil {
+		return 0, fmt.Errorf("orchestrator: leases: %w", err)
+	}
+	verdicts := o.review(leases)
+	if len(verdicts) == 0 {
+		return 0, nil
+	}
+	ended := 0
+	err = o.transact(ctx, func(tx *sql.Tx) error {
+		leases, err := watched(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, v := range o.review(leases) {
+			if err := o.enforce(ctx, tx, v); err != nil {
+				return err
+			}
+			if v.lost {
+				ended++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("orchestrator: end lost flow runs: %w", err)
+	}
+	return ended, nil
+}
+
+// verdict is what has to be written about an unfinished run.
+type verdict struct {
+	flowRunID string
+	state     orchestrator.StateType
+	lost      bool
+	why       []string // it is lost
+	doubtful  []string // leases
+}
+
+// review returns the runs about which there is something to write.
+func (o *Orchestrator) review(leases []*lease) []verdict {
+	now, self := o.now(), o.self()
+	var verdicts []verdict
+	for len(leases) > 0 {
+		v := verdict{flowRunID: leases[0].flowRunID, state: leases[0].state, lost: true}
+		for len(leases) > 0 && leases[0].flowRunID == v.flowRunID {
+			s, why := leases[0].judge(now, self)
+			switch s {
+			case gone:
+				v.why = append(v.why, why)
+			case doubtful:
+				v.doubtful = append(v.doubtful, leases[0].id)
+			}
+			v.lost = v.lost && s == gone
+			leases = leases[1:]
+		}
+		if v.lost || len(v.doubtful) > 0 {
+			verdicts = append(verdicts, v)
+		}
+	}
+	return verdicts
+}
+
+func (o *Orchestrator) enforce(ctx context.Context, tx *sql.Tx, v verdict) error {
+	for _, id := range v.doubtful {
+		if _, err := tx.ExecContext(ctx, "UPDATE lease SET doubted = ? WHERE id = ?", o.now().UnixMicro(), id); err != nil {
+			return err
+		}
+	}
+	if !v.lost {
+		return nil
+	}
+	state := orchestrator.TypeCrashed
+	if v.state == orchestrator.TypeCancelling {
+		state = orchestrator.TypeCancelled
+	}
+	message := "nobody looks after the run any more: " + strings.Join(v.why, ", ")
+	return insertState(ctx, tx, v.flowRunID, orchestrator.NewState(state, message))
+}
