@@ -57,6 +57,9 @@ type Run struct {
 	ExitCode int `json:"-"`
 	// Dir is the working directory that was kept, or "".
 	Dir string `json:"-"`
+	// Warnings are what went wrong beside the run, such as a directory that could not be
+	// removed.
+	Warnings []error `json:"-"`
 }
 
 // StoredBundle says where a run's bundle is, and what it took to get it there.

@@ -121,6 +121,7 @@ func TestEndings(t *testing.T) {
 			if last := states[len(states)-1]; last != test.state {
 				t.Errorf("recorded states %v", states)
 			}
+			b.wantRecord(t, run)
 		})
 	}
 }
@@ -238,6 +239,7 @@ func TestCancel(t *testing.T) {
 			if diff := cmp.Diff([]string{"Pending", "Running", "Cancelling", "Cancelled"}, b.states(t, run.ID)); diff != "" {
 				t.Errorf("states (-want +got):\n%s", diff)
 			}
+			b.wantRecord(t, run)
 			until(t, "the command is gone", func() bool { return gone(pid) })
 			b.wantTidy(t)
 		})

@@ -23,8 +23,8 @@
 //
 // The object results/<flow run id>.json beside the bundle, a [Record], and the run in a final
 // state: COMPLETED for exit code 0, FAILED for another one and for a result that is no JSON,
-// FAILED named TimedOut when it took too long, CRASHED when a signal ended it or when it was
-// never run.
+// FAILED named TimedOut when it took too long, CRASHED when a signal ended it, when it was
+// never run or when the record could not be stored, CANCELLED when it was being cancelled.
 package execute
 
 import (
@@ -215,7 +215,7 @@ func exitCode(err error) int {
 // reportTime bounds how long the end of a run may take to be told.
 const reportTime = time.Minute
 
-// finish tells how the run ended: first the record, so that who sees the final state finds it.
+// finish tells how the run ended.
 func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
 	defer cancel()
@@ -223,18 +223,7 @@ func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 	if x.FlowRunID == "" {
 		return r, nil // the document that names the run could not be believed
 	}
-	var errs []error
-	if x.store != nil {
-		errs = append(errs, r.put(ctx, x.store))
-	}
-	if x.Runs != nil {
-		out, err := x.Runs.SetState(ctx, x.FlowRunID, e.State, nil)
-		if err == nil {
-			r.State = out.State
-		}
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := r.Settle(ctx, x.store, x.Runs); err != nil {
 		return r, fmt.Errorf("execute: the end of the run could not be told: %w", err)
 	}
 	return r, nil
