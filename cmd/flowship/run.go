@@ -121,6 +121,9 @@ func (c *console) printRun(run *submit.Run) error {
 	} else if run.State.Type != orchestrator.TypeCompleted && !c.quiet {
 		fmt.Fprintln(c.err, paint(c.errStyled, red, "run "+shown(run.Name)+":"), ended(run.State))
 	}
+	for _, err := range run.Warnings {
+		c.warn("%v", err)
+	}
 	if run.Dir != "" && !c.quiet {
 		fmt.Fprintln(c.err, "kept:", shown(run.Dir))
 	}
