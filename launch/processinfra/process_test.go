@@ -183,21 +183,25 @@ func (l *limited) Write(p []byte) (int, error) {
 }
 
 func TestStop(t *testing.T) {
+	// Where a signal that is not ignored ends the process, the grace period is long enough for
+	// a busy machine.
 	for _, test := range []struct {
 		name, script string
+		grace        time.Duration
 		want         launch.Exit
 	}{
-		{"interrupt", `echo $$ >"$1"; exec sleep 600`, launch.Exit{Code: 130, Signal: 2}},
-		{"cleans up", `trap 'exit 5' INT; echo $$ >"$1"; while :; do sleep 0.01; done`, launch.Exit{Code: 5}},
-		{"terminate", `trap '' INT; echo $$ >"$1"; exec sleep 600`, launch.Exit{Code: 143, Signal: 15}},
-		{"kill", `trap '' INT TERM; echo $$ >"$1"; exec sleep 600`, launch.Exit{Code: 137, Signal: 9}},
-		{"its child too", `trap '' INT TERM; sleep 600 & echo $! >"$1"; wait; wait`, launch.Exit{Code: 137, Signal: 9}},
+		{"interrupt", `echo $$ >"$1"; exec sleep 600`, time.Minute, launch.Exit{Code: 130, Signal: 2}},
+		{"cleans up", `trap 'exit 5' INT; echo $$ >"$1"; while :; do sleep 0.01; done`, time.Minute, launch.Exit{Code: 5}},
+		{"terminate", `trap '' INT; echo $$ >"$1"; exec sleep 600`, 2 * time.Second, launch.Exit{Code: 143, Signal: 15}},
+		{"kill", `trap '' INT TERM; echo $$ >"$1"; exec sleep 600`, 50 * time.Millisecond, launch.Exit{Code: 137, Signal: 9}},
+		{"its child too", `trap '' INT TERM; sleep 600 & echo $! >"$1"; wait; wait`, 50 * time.Millisecond, launch.Exit{Code: 137, Signal: 9}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			dir, note := t.TempDir(), filepath.Join(t.TempDir(), "pid")
 			r := start(t, dir, launch.Job{Command: sh(test.script, note)})
 			pid := pidIn(t, note)
-			if err := r.Stop(t.Context(), 50*time.Millisecond); err != nil {
+			if err := r.Stop(t.Context(), test.grace); err != nil {
 				t.Error(err)
 			}
 			if diff := cmp.Diff(&test.want, wait(t, r)); diff != "" {
