@@ -42,6 +42,9 @@ func (s *submission) launch(ctx context.Context) (*Run, error) {
 	if err := s.conclude(whole, exit, cancelled); err != nil {
 		return &s.run, fmt.Errorf("submit: %w", err)
 	}
+	if s.run.State.Type == orchestrator.TypeCrashed && s.run.ExitCode == execute.ExitRefused {
+		s.warn(s.distrust())
+	}
 	return &s.run, nil
 }
 

@@ -35,8 +35,8 @@ type CommandRun struct {
 	NoCache bool
 	// Collected, if not nil, is called with the chosen files before any is read.
 	Collected func(*bundle.Collection)
-	// Progress, if not nil, is called when a step begins that may take long ("hash", "pack",
-	// "upload"), with the number of bytes to come. It returns what is to be called with each
+	// Progress, if not nil, is called when a step begins that may take long ("hash", "verify",
+	// "pack", "upload"), with the number of bytes to come. It returns what is to be called with each
 	// further number of bytes, and at the end.
 	Progress func(step string, total int64) (add func(bytes int64), done func())
 }

@@ -210,7 +210,7 @@ func packingHint(k bundle.Kind, err error) string {
 	case bundle.KindNotFound:
 		return "look at the spelling; --dir sets the directory that patterns are relative to"
 	case bundle.KindTampered:
-		return "what is stored is damaged; remove it there, and it is packed again"
+		return "run it again: what is damaged in the store is packed again"
 	}
 	return ""
 }

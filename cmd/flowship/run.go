@@ -110,7 +110,7 @@ func runRun(ctx context.Context, c *console, opts *runOptions, command []string)
 }
 
 // stepVerbs say what is under way in the steps of a run.
-var stepVerbs = map[string]string{"hash": "hashing", "pack": "packing", "upload": "storing"}
+var stepVerbs = map[string]string{"hash": "hashing", "verify": "verifying", "pack": "packing", "upload": "storing"}
 
 // printRun says how a run ended; in text, only if there is something to say.
 func (c *console) printRun(run *submit.Run) error {
