@@ -174,7 +174,7 @@ func (s *submission) create(ctx context.Context) error {
 
 // environ is what the executor is told beside its command line.
 func (s *submission) environ() []string {
-	env := []string{envExecutes + "=" + s.run.ID}
+	env := []string{envExecutes + "=" + s.run.ID, envState + "=" + s.state}
 	if s.home != "" {
 		env = append(env, envHome+"="+s.home)
 	}
@@ -185,6 +185,7 @@ func (s *submission) environ() []string {
 const (
 	envHome     = "FLOWSHIP_HOME"
 	envExecutes = "FLOWSHIP_EXECUTES" // the id of the flow run that it is there for
+	envState    = "FLOWSHIP_STATE"    // the state directory of the flow run
 	envScratch  = processinfra.EnvScratch
 	envStop     = processinfra.EnvStop
 )

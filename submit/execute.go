@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit/execute"
@@ -27,16 +28,13 @@ func Execute(ctx context.Context, step Step) (*execute.Record, error) {
 	signal.Notify(signals, passedOn()...)
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
-	opts := &execute.Options{
-		Scratch:   os.Getenv(envScratch),
-		FlowRunID: os.Getenv(envExecutes),
-		Signals:   signals,
-		Grouped:   os.Getenv(envStop) == "group",
-	}
-	if opts.FlowRunID != "" {
-		state, err := StateDir(os.Getenv(envHome))
-		if err != nil {
-			return nil, fmt.Errorf("submit: %w", err)
+	opts := &execute.Options{Signals: signals}
+	// Without a flow run, the other variables are leftovers of an environment further up.
+	if opts.FlowRunID = os.Getenv(envExecutes); opts.FlowRunID != "" {
+		opts.Scratch, opts.Grouped = os.Getenv(envScratch), os.Getenv(envStop) == "group"
+		state := os.Getenv(envState)
+		if !filepath.IsAbs(state) {
+			return nil, fmt.Errorf("submit: %s: %q is not an absolute path", envState, state)
 		}
 		runs, err := local.Open(ctx, databasePath(state), nil)
 		if err != nil {

@@ -39,7 +39,7 @@ const (
 // command runs the document's command.
 func (x *execution) command(ctx context.Context) *ending {
 	argv := x.document.Flowship.Command
-	result := filepath.Join(x.Scratch, "result.json")
+	result := filepath.Join(x.scratch, "result.json")
 	env, err := x.environ(result)
 	if err != nil {
 		return failed(ExitUnavailable, "the command's environment: %v", err)
@@ -105,7 +105,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 const maxVariable = 96 << 10
 
 // internalVariables are for the executor alone.
-var internalVariables = []string{"FLOWSHIP_EXECUTES", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP"}
+var internalVariables = []string{"FLOWSHIP_EXECUTES", "FLOWSHIP_STATE", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP"}
 
 // plainJSON takes back the escapes that encoders of Go make for the sake of HTML. A backslash
 // that is itself escaped begins none.
@@ -114,7 +114,7 @@ var plainJSON = strings.NewReplacer(`\\`, `\\`, `\u003c`, "<", `\u003e`, ">", `\
 // environ is the command's environment; it writes the parameters' file.
 func (x *execution) environ(result string) ([]string, error) {
 	parameters := []byte(plainJSON.Replace(string(x.document.Parameters())))
-	file := filepath.Join(x.Scratch, "parameters.json")
+	file := filepath.Join(x.scratch, "parameters.json")
 	if err := os.WriteFile(file, parameters, 0o600); err != nil {
 		return nil, err
 	}

@@ -46,8 +46,8 @@ import (
 type Options struct {
 	// Dir is the working directory; "" is the current one.
 	Dir string
-	// Scratch is a private, empty directory for what the command must not see among its files.
-	// "" makes one, and removes it.
+	// Scratch is where Run makes a private directory, which it removes, for what the command
+	// must not see among its files; "" is the system's temporary directory.
 	Scratch string
 	// FlowRunID is the run that the caller knows this to be. It is told what went wrong even
 	// when the document cannot be believed; a document of another run is refused.
@@ -100,9 +100,7 @@ func Run(ctx context.Context, url, key string, digest bundle.Digest, opts *Optio
 	if err := x.defaults(); err != nil {
 		return nil, fmt.Errorf("execute: %w", err)
 	}
-	if x.ownScratch {
-		defer os.RemoveAll(x.Scratch)
-	}
+	defer os.RemoveAll(x.scratch)
 	store, err := storage.Open(ctx, url, nil)
 	if err != nil {
 		return x.crashed(ctx, err)
@@ -115,13 +113,13 @@ func Run(ctx context.Context, url, key string, digest bundle.Digest, opts *Optio
 // execution is one call of Run.
 type execution struct {
 	Options
-	key        string
-	digest     bundle.Digest
-	ownScratch bool
-	started    time.Time
-	store      *storage.Store
-	document   *bundle.Document
-	flowRun    FlowRun
+	key      string
+	digest   bundle.Digest
+	scratch  string // made by this execution alone
+	started  time.Time
+	store    *storage.Store
+	document *bundle.Document
+	flowRun  FlowRun
 }
 
 func (x *execution) defaults() (err error) {
@@ -143,10 +141,7 @@ func (x *execution) defaults() (err error) {
 	if x.Grace == 0 {
 		x.Grace = 10 * time.Second
 	}
-	if x.Scratch == "" {
-		x.ownScratch = true
-		x.Scratch, err = os.MkdirTemp("", "flowship-")
-	}
+	x.scratch, err = os.MkdirTemp(x.Scratch, "flowship-")
 	return err
 }
 
