@@ -21,7 +21,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -43,7 +42,8 @@ const (
 // Options are the options of [New]; nil is the default.
 type Options struct {
 	// Dir is where working directories are made; "" is the system's temporary directory. In a
-	// directory of its own, a driver on Linux removes what killed programs left.
+	// directory of its own, a driver on Linux removes what killed programs left, once nothing
+	// runs there any more; a kept directory stays.
 	Dir string
 }
 
@@ -68,7 +68,7 @@ type process struct {
 	cmd  *exec.Cmd
 	dir  string // holds the working directory and the scratch directory
 	keep bool
-	lock *os.File // says that the directory is in use
+	lock *os.File // says that the directory is in use; nil where nothing is swept
 	out  []*pump
 
 	ended chan struct{} // closed when the first process has ended and its group is gone
@@ -76,33 +76,29 @@ type process struct {
 	err   error
 }
 
+// What the names of the directories begin with. One that is kept is never swept, not even when
+// its program was killed.
 const (
-	dirPrefix = "flowship-run-"
-	workDir   = "work"
-	lockFile  = "lock"
+	runPrefix  = "flowship-run-"
+	keptPrefix = "flowship-kept-"
 )
+
+const workDir = "work"
 
 // Start implements [launch.Driver].
 func (d *Driver) Start(_ context.Context, job *launch.Job) (string, error) {
 	if d.dir != "" {
 		sweep(d.dir)
 	}
-	dir, err := os.MkdirTemp(d.dir, dirPrefix)
+	dir, lock, err := makeDir(d.dir, job.Keep)
 	if err != nil {
 		return "", err
 	}
-	lock, err := claim(dir)
+	p, err := start(dir, lock, job)
 	if err != nil {
-		os.RemoveAll(dir)
+		discard(dir, lock)
 		return "", err
 	}
-	p, err := start(dir, job)
-	if err != nil {
-		os.RemoveAll(dir)
-		lock.Close()
-		return "", err
-	}
-	p.lock = lock
 	id := strconv.Itoa(p.cmd.Process.Pid)
 	d.mu.Lock()
 	d.processes[id] = p
@@ -112,7 +108,17 @@ func (d *Driver) Start(_ context.Context, job *launch.Job) (string, error) {
 	return id, nil
 }
 
-func start(dir string, job *launch.Job) (*process, error) {
+// makeDir makes the directory of a job, in use from its first moment as long as the lock is
+// open anywhere.
+func makeDir(parent string, keep bool) (dir string, lock *os.File, err error) {
+	if keep {
+		dir, err = os.MkdirTemp(parent, keptPrefix)
+		return dir, nil, err
+	}
+	return claim(parent)
+}
+
+func start(dir string, lock *os.File, job *launch.Job) (*process, error) {
 	work, scratch := filepath.Join(dir, workDir), filepath.Join(dir, "scratch")
 	for _, d := range []string{work, scratch} {
 		if err := os.Mkdir(d, 0o700); err != nil {
@@ -126,9 +132,13 @@ func start(dir string, job *launch.Job) (*process, error) {
 	if program, err = filepath.Abs(program); err != nil {
 		return nil, err
 	}
-	p := &process{dir: dir, keep: job.Keep, ended: make(chan struct{})}
+	p := &process{dir: dir, keep: job.Keep, lock: lock, ended: make(chan struct{})}
 	p.cmd = &exec.Cmd{Path: program, Args: job.Command, Dir: work}
 	p.cmd.Env = append(append(os.Environ(), job.Env...), EnvScratch+"="+scratch, EnvStop+"=group", "PWD="+work)
+	if lock != nil {
+		// What runs there holds the lock as well, children included: they may outlive this program.
+		p.cmd.ExtraFiles = []*os.File{lock}
+	}
 	ownGroup(p.cmd)
 	defer p.closeWriteEnds()
 	if p.cmd.Stdout, err = p.output(job.Stdout); err != nil {
@@ -198,7 +208,6 @@ const killed = 10 * time.Second
 // reap waits for the process, and leaves nothing of it behind.
 func (p *process) reap() {
 	defer close(p.ended)
-	defer p.lock.Close()
 	state, err := p.cmd.Process.Wait()
 	killGroup(p.cmd.Process.Pid)
 	for _, o := range p.out {
@@ -208,31 +217,28 @@ func (p *process) reap() {
 	}
 	if err != nil {
 		p.err = err
+		p.lock.Close()
 		return
 	}
 	p.exit = exitOf(state)
 	if p.keep {
-		// Without its lock, it is never swept.
-		if err := os.Remove(filepath.Join(p.dir, lockFile)); !errors.Is(err, fs.ErrNotExist) {
-			p.err = err
-		}
 		p.exit.Dir = filepath.Join(p.dir, workDir)
 		return
 	}
-	p.err = removeAll(p.dir)
+	p.err = discard(p.dir, p.lock)
 }
 
-// sweep removes the directories of killed programs.
-func sweep(dir string) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return // making a directory there will tell
+// discard removes a directory and then its lock. When the directory cannot be removed, the lock
+// stays there for a later sweep, which tries again.
+func discard(dir string, lock *os.File) error {
+	defer lock.Close()
+	if err := removeAll(dir); err != nil || lock == nil {
+		return err
 	}
-	for _, e := range entries {
-		if name := filepath.Join(dir, e.Name()); strings.HasPrefix(e.Name(), dirPrefix) && abandoned(filepath.Join(name, lockFile)) {
-			removeAll(name)
-		}
+	if err := os.Remove(lock.Name()); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	return nil
 }
 
 // removeAll also removes directories that the job made read-only.

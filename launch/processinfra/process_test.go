@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -148,6 +146,7 @@ func TestStartFails(t *testing.T) {
 func TestKeep(t *testing.T) {
 	dir := t.TempDir()
 	exit := wait(t, start(t, dir, launch.Job{Command: sh("echo content >f"), Keep: true}))
+	wait(t, start(t, dir, launch.Job{Command: sh("exit 0")}))
 	if b, err := os.ReadFile(filepath.Join(exit.Dir, "f")); string(b) != "content\n" {
 		t.Errorf("read %q, %v", b, err)
 	}
@@ -293,57 +292,18 @@ func TestManyAtOnce(t *testing.T) {
 
 const parentVariable = "FLOWSHIP_TEST_PARENT"
 
+// With [parentVariable], the test program is one that runs its arguments as a job in that
+// directory.
 func TestMain(m *testing.M) {
-	note := os.Getenv(parentVariable)
-	if note == "" {
+	dir := os.Getenv(parentVariable)
+	if dir == "" {
 		os.Exit(m.Run())
 	}
-	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: filepath.Dir(note)}))
-	r, err := infra.Start(context.Background(), launch.Job{Command: sh(`echo $$ >"$1"; exec sleep 600`, note)})
+	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: dir}))
+	r, err := infra.Start(context.Background(), launch.Job{Command: os.Args[1:]})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	r.Wait(context.Background())
-}
-
-func TestParentIsKilled(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux tells a process that its parent was killed")
-	}
-	dir := t.TempDir()
-	note := filepath.Join(dir, "pid")
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), parentVariable+"="+note)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	pid := pidIn(t, note)
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Wait()
-	until(t, "the process is gone", func() bool { return gone(pid) })
-	// Its directory goes when the next process starts; those that are kept or in use stay.
-	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: dir}))
-	start := func(job launch.Job) *launch.Running {
-		r, err := infra.Start(t.Context(), job)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	kept := wait(t, start(launch.Job{Command: sh("exit 0"), Keep: true}))
-	using := start(launch.Job{Command: []string{"sleep", "600"}})
-	wait(t, start(launch.Job{Command: sh("exit 0")}))
-	if dirs, err := filepath.Glob(filepath.Join(dir, "flowship-run-*")); err != nil || len(dirs) != 2 {
-		t.Errorf("directories %v, %v; want that in use and %s", dirs, err, kept.Dir)
-	}
-	if _, err := os.Stat(kept.Dir); err != nil {
-		t.Error(err)
-	}
-	if err := using.Stop(t.Context(), time.Second); err != nil {
-		t.Error(err)
-	}
-	wait(t, using)
 }
