@@ -1,7 +1,6 @@
 package submit
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,8 +28,8 @@ const workPool = "local"
 // then SIGKILL, and ends CANCELLED. An error means that there is no such run, or that its end
 // is not known.
 func (c *Client) RunCommand(ctx context.Context, cmd CommandRun) (*Run, error) {
-	if len(cmd.Command) == 0 || cmd.Command[0] == "" {
-		return nil, errors.New("submit: no command")
+	if err := cmd.check(); err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
 	}
 	if len(c.executor) == 0 {
 		return nil, errors.New("submit: no executor")
@@ -127,9 +126,6 @@ func (s *submission) invocation(ctx context.Context, c *bundle.Collection) (bund
 	parameters := s.Parameters
 	if parameters == nil {
 		parameters = json.RawMessage("{}")
-	}
-	if trimmed := bytes.TrimSpace(parameters); !json.Valid(trimmed) || trimmed[0] != '{' {
-		return bundle.Invocation{}, fmt.Errorf("submit: the parameters are not a JSON object")
 	}
 	s.flow = filepath.Base(s.Command[0])
 	flowID, err := s.runs.EnsureFlow(ctx, s.flow)

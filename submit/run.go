@@ -1,10 +1,15 @@
 package submit
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -18,7 +23,7 @@ type CommandRun struct {
 	Include []string
 	// Command is the argument vector, run in a directory that holds the files.
 	Command []string
-	// Parameters is a JSON object; nil is an empty one.
+	// Parameters is a JSON object of at most 16 MiB; nil is an empty one.
 	Parameters json.RawMessage
 	// Name is the flow run's; "" is a random one.
 	Name string
@@ -39,6 +44,43 @@ type CommandRun struct {
 	// "pack", "upload"), with the number of bytes to come. It returns what is to be called with each
 	// further number of bytes, and at the end.
 	Progress func(step string, total int64) (add func(bytes int64), done func())
+}
+
+// InvalidError: there can be no such run, whatever the state of the system.
+type InvalidError struct{ Reason string }
+
+func (e *InvalidError) Error() string { return e.Reason }
+
+// maxParameters is the size in bytes of the largest parameters: they are held in memory, in
+// several copies.
+const maxParameters = 16 << 20
+
+func (c *CommandRun) check() error {
+	if len(c.Command) == 0 || c.Command[0] == "" {
+		return &InvalidError{"no command"}
+	}
+	for _, text := range slices.Concat(c.Command, c.Tags, []string{c.Name}) {
+		switch {
+		case !utf8.ValidString(text):
+			return &InvalidError{fmt.Sprintf("%q is not UTF-8", text)}
+		case strings.ContainsRune(text, 0):
+			return &InvalidError{fmt.Sprintf("%q contains a null byte", text)}
+		}
+	}
+	if c.Timeout < 0 {
+		return &InvalidError{fmt.Sprintf("the timeout %v is negative", c.Timeout)}
+	}
+	p := c.Parameters
+	switch {
+	case p == nil:
+	case len(p) > maxParameters:
+		return &InvalidError{fmt.Sprintf("the parameters have %d bytes, more than %d", len(p), maxParameters)}
+	case !utf8.Valid(p):
+		return &InvalidError{"the parameters are not UTF-8"}
+	case !json.Valid(p) || bytes.TrimSpace(p)[0] != '{':
+		return &InvalidError{"the parameters are not a JSON object"}
+	}
+	return nil
 }
 
 // Run is a flow run that has ended. Its JSON is the CLI's.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -133,8 +134,9 @@ func kindOf(err error) kind {
 		return h.kind
 	}
 	var u *usageError
+	var invalid *submit.InvalidError
 	switch {
-	case errors.As(err, &u):
+	case errors.As(err, &u), errors.As(err, &invalid):
 		return kindUsage
 	case errors.Is(err, context.DeadlineExceeded):
 		return kindTimeout
