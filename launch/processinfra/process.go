@@ -4,7 +4,7 @@
 //	running, err := infra.Start(ctx, launch.Job{Command: []string{"sh", "-c", "ls"}, Stdout: os.Stdout})
 //
 // The process gets an empty working directory, removed when it ends, no standard input, and a
-// process group of its own. When it ends, whatever of its group still runs is killed: no
+// session of its own, without a terminal. When it ends, whatever of its process group still runs is killed: no
 // process and no directory stay behind. When the program that started it is killed, Linux
 // sends the process SIGHUP.
 //
@@ -273,7 +273,7 @@ func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
 }
 
 // Stop implements [launch.Driver]: SIGINT, after the grace period SIGTERM, after another
-// SIGKILL, to every process of the group.
+// SIGKILL, to every process of the group, also to those that are stopped.
 func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
 	p, err := d.find(id)
 	if errors.Is(err, launch.ErrNotFound) {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
@@ -210,6 +211,23 @@ func TestStop(t *testing.T) {
 			wantEmpty(t, dir)
 		})
 	}
+}
+
+// A process leads a session and a group of its own.
+func TestSession(t *testing.T) {
+	note := filepath.Join(t.TempDir(), "pid")
+	r := start(t, t.TempDir(), launch.Job{Command: sh(`echo $$ >"$1"; exec sleep 600`, note)})
+	pid := pidIn(t, note)
+	if session, err := unix.Getsid(pid); err != nil || session != pid {
+		t.Errorf("the session of %d is %d, %v", pid, session, err)
+	}
+	if group, err := unix.Getpgid(pid); err != nil || group != pid {
+		t.Errorf("the group of %d is %d, %v", pid, group, err)
+	}
+	if err := r.Stop(t.Context(), time.Minute); err != nil {
+		t.Error(err)
+	}
+	wait(t, r)
 }
 
 func TestStopAfterTheEnd(t *testing.T) {

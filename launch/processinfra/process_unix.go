@@ -14,13 +14,19 @@ import (
 
 var stopSignals = [...]os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL}
 
+// ownGroup also makes a session: in a background group of this one, a process that opens the
+// terminal would be stopped, and wait for ever. Without a terminal it gets an error at once.
 func ownGroup(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	hangUpWithParent(cmd.SysProcAttr)
 }
 
+// signalGroup also continues processes that are stopped: they would not notice the signal.
 func signalGroup(p *os.Process, s os.Signal) error {
 	err := syscall.Kill(-p.Pid, s.(syscall.Signal))
+	if err == nil {
+		err = syscall.Kill(-p.Pid, syscall.SIGCONT)
+	}
 	if errors.Is(err, syscall.ESRCH) {
 		return os.ErrProcessDone
 	}
