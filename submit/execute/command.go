@@ -191,8 +191,8 @@ func (p *process) wait(ctx context.Context) reason {
 		timeout <-chan time.Time
 		next    <-chan time.Time // when to send ladder[0]
 		ladder  []os.Signal
-		late    <-chan time.Time // when to pass on a signal that the group has got
-		signal  os.Signal
+		late    <-chan time.Time // when to pass on what the group has got
+		passed  []os.Signal
 		why     reason
 	)
 	if p.flowRun.Timeout > 0 {
@@ -210,6 +210,7 @@ func (p *process) wait(ctx context.Context) reason {
 		why, ladder, timeout = r, signals, nil
 		step()
 	}
+	early := len(p.Signals) // came before the command was there
 	done := ctx.Done()
 	for {
 		select {
@@ -224,19 +225,30 @@ func (p *process) wait(ctx context.Context) reason {
 				stop(givenUp, os.Interrupt, syscall.SIGTERM, os.Kill)
 			}
 		case s := <-p.Signals:
+			early--
 			switch {
 			case why != notStopped: // it is being stopped; in a group this may be our own signal
 			case s == syscall.SIGHUP && p.Grouped:
 				stop(hungUp, syscall.SIGTERM, os.Kill)
+			case p.Grouped && early >= 0:
+				p.cmd.Process.Signal(s)
 			case p.Grouped:
-				signal, late = s, time.After(p.Grace)
+				if passed = append(passed, s); late == nil {
+					late = time.After(strayDelay)
+				}
 			default:
 				p.send(s)
 			}
 		case <-next:
 			step()
 		case <-late:
-			p.cmd.Process.Signal(signal)
+			for _, s := range passed {
+				p.sendStray(s)
+			}
+			passed, late = nil, nil
 		}
 	}
 }
+
+// strayDelay gives a command that leaves the group the time to do so.
+const strayDelay = 100 * time.Millisecond

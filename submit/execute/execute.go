@@ -62,7 +62,7 @@ type Options struct {
 	// Signals are passed on to the command and its children. A hangup ends them.
 	Signals <-chan os.Signal
 	// Grouped says that signals come to the whole process group, the command included. Then
-	// they are passed on only if the command is still there after Grace.
+	// they are passed on only to a command that was not there yet, or has left the group.
 	Grouped bool
 	// Grace is how long the command may take to end; 0 means 10 seconds.
 	Grace time.Duration
@@ -156,7 +156,7 @@ func (x *execution) run(ctx context.Context) (*Record, error) {
 		}
 		if out.Status != orchestrator.Accepted {
 			err := &bundle.Error{Kind: bundle.KindRefused, Path: x.FlowRunID, Reason: "the flow run is not to be run: " + out.Reason}
-			return &Record{ID: x.FlowRunID, State: out.State, ExitCode: ExitRefused, Started: x.started, Ended: time.Now().UTC()}, err
+			return &Record{ID: x.FlowRunID, State: out.State, ExitCode: ExitRefused, Started: x.started, Ended: time.Now().UTC(), Told: true}, err
 		}
 	}
 	return x.finish(ctx, x.command(ctx))
@@ -188,10 +188,9 @@ func (e *stoppedError) Error() string {
 
 // crashed ends a run whose command was not run.
 func (x *execution) crashed(ctx context.Context, err error) (*Record, error) {
-	err = fmt.Errorf("execute: %w", err)
 	e := &ending{State: orchestrator.NewState(orchestrator.TypeCrashed, err.Error()), code: exitCode(err)}
 	record, reportErr := x.finish(ctx, e)
-	return record, errors.Join(err, reportErr)
+	return record, errors.Join(fmt.Errorf("execute: %w", err), reportErr)
 }
 
 func exitCode(err error) int {

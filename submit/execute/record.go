@@ -23,6 +23,9 @@ type Record struct {
 	Result   json.RawMessage    `json:"result"`    // null without one
 	Started  time.Time          `json:"started"`
 	Ended    time.Time          `json:"ended"`
+
+	// Told says that the orchestrator knows the state: who asks it need not be told again.
+	Told bool `json:"-"`
 }
 
 // maxResult is the size in bytes of the largest result. In the record it is no longer than it
@@ -64,6 +67,7 @@ func (r *Record) Settle(ctx context.Context, s *storage.Store, runs orchestrator
 			return errors.Join(errors.Unwrap(lost), err) // not ErrNotRecorded alone
 		}
 		if r.State = out.State; out.Status == orchestrator.Accepted {
+			r.Told = true
 			return lost
 		}
 		if r.State.Type == orchestrator.TypeCancelling {
