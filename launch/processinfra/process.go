@@ -71,6 +71,9 @@ type process struct {
 	lock *os.File // says that the directory is in use; nil where nothing is swept
 	out  []*pump
 
+	mu     sync.Mutex // held while it is signalled or reaped
+	reaped bool       // its number may be somebody else's
+
 	ended chan struct{} // closed when the first process has ended and its group is gone
 	exit  *launch.Exit
 	err   error
@@ -208,8 +211,7 @@ const killed = 10 * time.Second
 // reap waits for the process, and leaves nothing of it behind.
 func (p *process) reap() {
 	defer close(p.ended)
-	state, err := p.cmd.Process.Wait()
-	killGroup(p.cmd.Process.Pid)
+	state, err := p.collect()
 	for _, o := range p.out {
 		late := time.AfterFunc(stray, func() { o.from.Close() })
 		o.done.Wait()
@@ -283,7 +285,7 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 		if i == len(stopSignals)-1 {
 			grace = max(grace, killed)
 		}
-		if err := signalGroup(p.cmd.Process, signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		if err := p.signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("signal %v: %w", signal, err)
 		}
 		timeout := time.NewTimer(grace)
@@ -298,6 +300,16 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 		}
 	}
 	return errors.New("it was killed and has not ended yet")
+}
+
+// signal reports [os.ErrProcessDone] once the process has been reaped.
+func (p *process) signal(s os.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return os.ErrProcessDone
+	}
+	return signalGroup(p.cmd.Process, s)
 }
 
 // Find implements [launch.Driver].

@@ -33,14 +33,12 @@ func signalGroup(p *os.Process, s os.Signal) error {
 	return err
 }
 
-// killGroup kills what is left of a group whose first process has just ended. While there is
-// anything left, the group's number belongs to nobody else.
-//
-// It waits a moment for them to be gone, because they may hold the working directory. Not for
-// long: they count as long as their new parent does not care for its children.
-func killGroup(pid int) {
+// awaitGroup waits a moment for a killed group to be gone, because it may hold the working
+// directory. Not for long: processes count as long as their new parent does not care for its
+// children.
+func awaitGroup(pid int) {
 	deadline := time.Now().Add(200 * time.Millisecond)
-	for syscall.Kill(-pid, syscall.SIGKILL) == nil && time.Now().Before(deadline) {
+	for syscall.Kill(-pid, 0) == nil && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}
 }
