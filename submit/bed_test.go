@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 func executor(args []string) int {
-	var step submit.Step
+	step := submit.Step{Grace: 200 * time.Millisecond}
 	flags := flag.NewFlagSet("execute", flag.ExitOnError)
 	flags.StringVar(&step.URL, "url", "", "")
 	flags.StringVar(&step.Key, "key", "", "")

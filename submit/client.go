@@ -36,12 +36,12 @@ type ClientOptions struct {
 // Client packs, stores and runs. It is safe for concurrent use, and so are several clients, in
 // several processes, at one home.
 type Client struct {
-	home     string // as it was given
+	home     string // as it was given, but absolute
 	state    string
 	executor []string
 	grace    time.Duration
 	length   time.Duration // of a lease
-	cache    *bundle.Cache
+	cache    *bundle.Cache // nil without a place for it
 	infra    *launch.Infrastructure
 
 	mu    sync.Mutex // guards what is opened when first needed
@@ -58,15 +58,12 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
-	cache, err := CacheDir(opts.Home)
-	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
-	c := &Client{
-		home: opts.Home, state: state, executor: opts.Executor, grace: opts.Grace, length: opts.Lease, cache: bundle.OpenCache(cache),
+	c := &Client{home: opts.Home, state: state, executor: opts.Executor, grace: opts.Grace, length: opts.Lease}
+	if cache, err := CacheDir(opts.Home); err == nil { // else slower, no less right
+		c.cache = bundle.OpenCache(cache)
 	}
 	if c.home != "" {
-		c.home = state // absolute, for the executor runs elsewhere
+		c.home = state // for the command, which runs elsewhere
 	}
 	if c.grace == 0 {
 		c.grace = 10 * time.Second

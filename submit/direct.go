@@ -1,7 +1,6 @@
 package submit
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -134,9 +133,6 @@ func (s *submission) describe(ctx context.Context, c *bundle.Collection) (bundle
 	if parameters == nil {
 		parameters = json.RawMessage("{}")
 	}
-	if trimmed := bytes.TrimSpace(parameters); !json.Valid(trimmed) || trimmed[0] != '{' {
-		return bundle.Invocation{}, fmt.Errorf("submit: the parameters are not a JSON object")
-	}
 	s.flow = s.flowName()
 	flowID, err := s.runs.EnsureFlow(ctx, s.flow)
 	if err != nil {
@@ -165,7 +161,7 @@ func (s *submission) describe(ctx context.Context, c *bundle.Collection) (bundle
 func (s *submission) create(ctx context.Context) error {
 	b := &s.run.Bundle
 	s.lease = orchestrator.NewLease("submitter", s.length)
-	note, err := s.note()
+	note, err := s.recollection()
 	if err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
@@ -185,14 +181,14 @@ func (s *submission) create(ctx context.Context) error {
 	return nil
 }
 
-// note is what is remembered of the submission.
-func (s *submission) note() (json.RawMessage, error) {
+// recollection is what is remembered of the submission.
+func (s *submission) recollection() (json.RawMessage, error) {
 	return json.Marshal(submissionNote{UploadedBytes: s.run.Bundle.UploadedBytes, ReusedBytes: s.run.Bundle.ReusedBytes, Timings: s.run.Timings})
 }
 
 // environ is what the executor is told beside its command line.
 func (s *submission) environ() []string {
-	env := []string{envExecutes + "=" + s.run.ID, envLease + "=" + s.lease.Length.String()}
+	env := []string{envExecutes + "=" + s.run.ID, envState + "=" + s.state, envLease + "=" + s.lease.Length.String()}
 	if s.home != "" {
 		env = append(env, envHome+"="+s.home)
 	}
@@ -210,6 +206,7 @@ const (
 	envHome     = "FLOWSHIP_HOME"
 	envExecutes = "FLOWSHIP_EXECUTES" // the id of the flow run that it is there for
 	envLease    = "FLOWSHIP_LEASE"    // how long its lease on it shall be
+	envState    = "FLOWSHIP_STATE"    // the state directory of the flow run
 	envScratch  = processinfra.EnvScratch
 	envStop     = processinfra.EnvStop
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"time"
 
 	"github.com/flowship/flowship/bundle"
@@ -19,6 +20,9 @@ type Step struct {
 	URL    string        // of the store
 	Key    string        // of the document
 	Digest bundle.Digest // of the document
+	// Grace is how long the command, and then what it left behind, may take to end; 0 means 10
+	// seconds.
+	Grace time.Duration
 }
 
 // Execute is the whole of an executor's process: it runs the step in the current directory, as
@@ -26,21 +30,42 @@ type Step struct {
 // environment says that this is one of theirs. Signals to the process are passed on to the
 // command; that ctx ends is of no account. When somebody else ends the run, the command is
 // stopped.
+//
+// When who launched the process is gone, and there is a process group of its own, Execute ends
+// what the command left in it, by SIGTERM and after the grace period by SIGKILL, as its last act.
 func Execute(ctx context.Context, step Step) (*execute.Record, error) {
+	if step.Grace == 0 {
+		step.Grace = 10 * time.Second
+	}
+	hangup := make(chan os.Signal, 1)
+	notifyHangup(hangup)
+	defer signal.Stop(hangup)
+	record, err := executeStep(ctx, step)
+	select {
+	case <-hangup:
+		if grouped() {
+			endGroup(step.Grace)
+		}
+	default:
+	}
+	return record, err
+}
+
+// grouped reports whether the process has a group of its own, which somebody else signals.
+func grouped() bool { return os.Getenv(envExecutes) != "" && os.Getenv(envStop) == "group" }
+
+func executeStep(ctx context.Context, step Step) (*execute.Record, error) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, passedOn()...)
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
-	opts := &execute.Options{
-		Scratch:   os.Getenv(envScratch),
-		FlowRunID: os.Getenv(envExecutes),
-		Signals:   signals,
-		Grouped:   os.Getenv(envStop) == "group",
-	}
-	if opts.FlowRunID != "" {
-		state, err := StateDir(os.Getenv(envHome))
-		if err != nil {
-			return nil, fmt.Errorf("submit: %w", err)
+	opts := &execute.Options{Signals: signals, Grace: step.Grace}
+	// Without a flow run, the other variables are leftovers of an environment further up.
+	if opts.FlowRunID = os.Getenv(envExecutes); opts.FlowRunID != "" {
+		opts.Scratch, opts.Grouped = os.Getenv(envScratch), grouped()
+		state := os.Getenv(envState)
+		if !filepath.IsAbs(state) {
+			return nil, fmt.Errorf("submit: %s: %q is not an absolute path", envState, state)
 		}
 		runs, err := local.Open(ctx, databasePath(state), nil)
 		if err != nil {

@@ -10,41 +10,45 @@ import (
 // ErrNoHome: neither a home directory nor another place for flowship's own files is known.
 var ErrNoHome = errors.New("no home directory")
 
-// CacheDir returns the directory of what only saves time: home/cache or, when home is "", the
-// user's cache directory.
+// CacheDir returns the absolute path of the directory of what only saves time: home/cache or,
+// when home is "", one in the user's cache directory.
 func CacheDir(home string) (string, error) {
 	if home != "" {
 		return filepath.Abs(filepath.Join(home, "cache"))
 	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", ErrNoHome
+	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
+		return ofUser(os.UserCacheDir())
 	}
-	return filepath.Join(dir, "flowship"), nil
+	return xdg("XDG_CACHE_HOME", ".cache")
 }
 
-// StateDir returns the directory of stored bundles and flow runs: home or, when home is "",
-// that of the XDG base directory specification.
+// StateDir returns the absolute path of the directory of stored bundles and flow runs: home or,
+// when home is "", that of the XDG base directory specification.
 func StateDir(home string) (string, error) {
 	if home != "" {
 		return filepath.Abs(home)
 	}
 	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
-		dir, err := os.UserConfigDir()
-		if err != nil {
-			return "", ErrNoHome
-		}
-		return filepath.Join(dir, "flowship"), nil
+		return ofUser(os.UserConfigDir())
 	}
-	// Relative paths in the variable are invalid, says the specification.
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+	return xdg("XDG_STATE_HOME", ".local/state")
+}
+
+// xdg is a directory of the XDG base directory specification, by which a relative path in a
+// variable is invalid and to be ignored.
+func xdg(variable, below string) (string, error) {
+	if dir := os.Getenv(variable); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "flowship"), nil
 	}
 	dir, err := os.UserHomeDir()
+	return ofUser(filepath.Join(dir, below), err)
+}
+
+func ofUser(dir string, err error) (string, error) {
 	if err != nil {
 		return "", ErrNoHome
 	}
-	return filepath.Join(dir, ".local", "state", "flowship"), nil
+	return filepath.Abs(filepath.Join(dir, "flowship"))
 }
 
 // databasePath is the file of flow runs in a state directory.

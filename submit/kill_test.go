@@ -37,6 +37,23 @@ func TestSubmitterIsKilled(t *testing.T) {
 	}
 }
 
+// What the command started goes with it, even if it pays no attention.
+func TestSubmitterIsKilledWithChildren(t *testing.T) {
+	b := newBed(t)
+	note := filepath.Join(t.TempDir(), "pid")
+	cmd := b.submitter(`sh -c 'trap "" TERM HUP; echo $$ >` + note + `; exec sleep 600' & wait`)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := pidIn(t, note)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	until(t, "the command's child is gone", func() bool { return gone(pid) })
+	b.lastRun(t)
+}
+
 func (b *bed) submitter(script string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), submitterVariable+"="+script, "FLOWSHIP_HOME="+b.home)

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/storage"
@@ -42,8 +45,12 @@ func (s *submission) launch(ctx context.Context) (*Run, error) {
 	}
 	s.run.Timings.Run = s.watch.lap()
 	s.run.Dir, s.run.ExitCode = exit.Dir, exit.Code
-	if err := errors.Join(err, s.conclude(whole, exit, cancelled)); err != nil {
+	s.warn(err)
+	if err := s.conclude(whole, exit, cancelled); err != nil {
 		return &s.run, fmt.Errorf("submit: %w", err)
+	}
+	if s.run.State.Type == orchestrator.TypeCrashed && s.run.ExitCode == execute.ExitRefused {
+		s.warn(s.distrust())
 	}
 	return &s.run, nil
 }
@@ -70,20 +77,25 @@ func (s *submission) abandon(ctx context.Context, running *launch.Running) (*lau
 	return running.Wait(ctx)
 }
 
+// warn notes an error that leaves no doubt about the run.
+func (s *submission) warn(err error) {
+	if err != nil {
+		s.run.Warnings = append(s.run.Warnings, fmt.Errorf("submit: %w", err))
+	}
+}
+
 // notStarted ends a run that never got an executor.
 func (s *submission) notStarted(ctx context.Context, err error, cancelled bool) (*Run, error) {
 	state := orchestrator.NewState(orchestrator.TypeCrashed, "the executor could not be started: "+err.Error())
 	if cancelled {
 		state = orchestrator.NewState(orchestrator.TypeCancelled, cancelMessage(err))
 	}
-	out, stateErr := s.runs.SetState(ctx, s.run.ID, state, nil)
-	if stateErr == nil {
-		s.run.State = out.State
-	}
+	now := time.Now().UTC()
+	record := &execute.Record{ID: s.run.ID, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now}
+	stateErr := s.settle(ctx, record)
 	if !cancelled || stateErr != nil {
 		return nil, fmt.Errorf("submit: %w", errors.Join(err, stateErr))
 	}
-	s.run.ExitCode = exitCancelled
 	return &s.run, nil
 }
 
@@ -114,10 +126,9 @@ func (s *submission) cancel(ctx context.Context, running *launch.Running, cause 
 	_, stateErr := s.runs.SetState(ctx, s.run.ID, orchestrator.NewState(orchestrator.TypeCancelling, message), nil)
 	if err := running.Stop(ctx, s.grace); err != nil {
 		message += fmt.Sprintf("; what it started may still run: %v", err)
-		out, endErr := s.runs.SetState(ctx, s.run.ID, orchestrator.NewState(orchestrator.TypeCancelled, message), nil)
-		if endErr == nil {
-			s.run.State = out.State
-		}
+		now := time.Now().UTC()
+		state := orchestrator.NewState(orchestrator.TypeCancelled, message)
+		endErr := s.settle(ctx, &execute.Record{ID: s.run.ID, State: state, ExitCode: exitCancelled, Started: now, Ended: now})
 		return nil, errors.Join(err, stateErr, endErr)
 	}
 	exit, err := running.Wait(ctx)
@@ -130,30 +141,62 @@ func (s *submission) conclude(ctx context.Context, exit *launch.Exit, cancelled 
 	if err != nil {
 		return err
 	}
-	if s.run.State = run.State; !run.State.Type.Final() {
-		state := orchestrator.NewState(orchestrator.TypeCrashed, "the executor ended without a word about the run, "+exit.Explain())
-		if cancelled {
-			state = orchestrator.NewState(orchestrator.TypeCancelled, run.State.Message)
-		}
-		out, err := s.runs.SetState(ctx, s.run.ID, state, nil)
-		if err != nil {
-			return err
-		}
-		s.run.State = out.State
-	}
+	state := run.State
 	record, err := execute.ReadRecord(ctx, s.bucket, s.run.ID)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		if state.Type == orchestrator.TypeCompleted {
+			return err // its result is not known
+		}
+		s.warn(err)
+	}
+	told := record != nil && record.State.Type.Final()
+	if !told {
+		record = &execute.Record{ID: s.run.ID, ExitCode: exit.Code, Started: run.Started, Ended: time.Now().UTC()}
+		if run.Started.IsZero() {
+			record.Started = run.Created
+		}
+	}
 	switch {
-	case errors.Is(err, storage.ErrNotFound):
-	case err != nil:
-		return err
+	case state.Type.Final():
+	case cancelled:
+		state = orchestrator.NewState(orchestrator.TypeCancelled, state.Message)
+	case told: // the executor died in between
+		state = record.State
+		state.ID = uuid.NewString()
 	default:
-		s.run.Result, s.run.ExitCode = record.Result, record.ExitCode
+		state = orchestrator.NewState(orchestrator.TypeCrashed, "the executor ended without a word about the run, "+exit.Explain())
 	}
+	if told && state.ID == run.State.ID && state.Type == record.State.Type {
+		s.ended(record, state)
+		return nil
+	}
+	record.State = state
+	return s.settle(ctx, record)
+}
+
+// settle ends the run as the record says, unless it has ended already.
+func (s *submission) settle(ctx context.Context, r *execute.Record) error {
+	r.ExitCode = exitCode(r.State.Type, r.ExitCode)
+	err := r.Settle(ctx, s.bucket, s.runs)
+	if errors.Is(err, execute.ErrNotRecorded) {
+		s.warn(err)
+		err = nil
+	}
+	s.ended(r, r.State)
+	return err
+}
+
+func (s *submission) ended(r *execute.Record, state orchestrator.State) {
+	s.run.State, s.run.Result, s.run.ExitCode = state, r.Result, exitCode(state.Type, r.ExitCode)
+}
+
+// exitCode: that of a run which did not complete is not 0.
+func exitCode(t orchestrator.StateType, code int) int {
 	switch {
-	case s.run.State.Type == orchestrator.TypeCancelled:
-		s.run.ExitCode = exitCancelled
-	case s.run.State.Type != orchestrator.TypeCompleted && s.run.ExitCode == 0:
-		s.run.ExitCode = 1
+	case t == orchestrator.TypeCancelled:
+		return exitCancelled
+	case t != orchestrator.TypeCompleted && code == 0:
+		return 1
 	}
-	return nil
+	return code
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,22 +32,34 @@ func (c *Client) OpenBundle(ctx context.Context, ref string) (b *bundle.Bundle, 
 		b, err := bundle.Open(ref)
 		return b, func() {}, err
 	}
-	runs, err := c.currentRuns(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	run, err := runs.FlowRun(ctx, id.String())
+	run, err := c.flowRun(ctx, id.String())
 	if errors.Is(err, orchestrator.ErrNotFound) {
 		return nil, nil, &bundle.Error{Kind: bundle.KindNotFound, Path: ref, Reason: "neither a path nor a flow run", Err: orchestrator.ErrNotFound}
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("submit: %w", err)
+		return nil, nil, err
 	}
 	digest, err := bundle.ParseDigest(run.Bundle.Digest)
 	if err != nil {
 		return nil, nil, fmt.Errorf("submit: flow run %q: %w", ref, err)
 	}
 	return c.fetch(ctx, ref, run.Bundle.URL, run.Bundle.Key, digest)
+}
+
+// flowRun looks a run up. Where there are no flow runs, it does not make a place for them.
+func (c *Client) flowRun(ctx context.Context, id string) (*orchestrator.FlowRun, error) {
+	if _, err := os.Stat(databasePath(c.state)); errors.Is(err, fs.ErrNotExist) {
+		return nil, orchestrator.ErrNotFound
+	}
+	runs, err := c.currentRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	run, err := runs.FlowRun(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	return run, nil
 }
 
 // isURL reports whether a reference is a URL rather than a path.
@@ -72,7 +85,7 @@ func (c *Client) fetch(ctx context.Context, ref, url, key string, digest bundle.
 		return nil, nil, missing(ref, err)
 	}
 	defer store.Close()
-	dir, remove, err := c.temporary()
+	dir, remove, err := c.scratch()
 	if err != nil {
 		return nil, nil, fmt.Errorf("submit: %w", err)
 	}
@@ -101,6 +114,15 @@ func (c *Client) fetch(ctx context.Context, ref, url, key string, digest bundle.
 		}
 	}
 	return b, remove, nil
+}
+
+// scratch is a temporary directory, at home if there is one.
+func (c *Client) scratch() (dir string, remove func(), err error) {
+	if _, err := os.Stat(c.state); err == nil {
+		return c.temporary()
+	}
+	dir, err = os.MkdirTemp("", "flowship-")
+	return dir, func() { os.RemoveAll(dir) }, err
 }
 
 // missing gives an error of the store the kind that the CLI knows.

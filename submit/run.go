@@ -1,14 +1,16 @@
 package submit
 
 import (
+	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -30,7 +32,7 @@ type Invocation struct {
 	Dir string
 	// Include are the patterns that select the files that travel, as Prefect reads them.
 	Include []string
-	// Parameters is a JSON object; nil is an empty one.
+	// Parameters is a JSON object of at most 16 MiB; nil is an empty one.
 	Parameters json.RawMessage
 	// Name is the flow run's; "" is a random one.
 	Name string
@@ -47,26 +49,56 @@ type Invocation struct {
 	NoCache bool
 	// Collected, if not nil, is called with the chosen files before any is read.
 	Collected func(*bundle.Collection)
-	// Progress, if not nil, is called when a step begins that may take long ("hash", "pack",
-	// "upload"), with the number of bytes to come. It returns what is to be called with each
+	// Progress, if not nil, is called when a step begins that may take long ("hash", "verify",
+	// "pack", "upload"), with the number of bytes to come. It returns what is to be called with each
 	// further number of bytes, and at the end.
 	Progress func(step string, total int64) (add func(bytes int64), done func())
 }
 
-// check completes the invocation, and refuses one that calls nothing or two things.
+// InvalidError: there can be no such run, whatever the state of the system.
+type InvalidError struct{ Reason string }
+
+func (e *InvalidError) Error() string { return e.Reason }
+
+// maxParameters is the size in bytes of the largest parameters: they are held in memory, in
+// several copies.
+const maxParameters = 16 << 20
+
+// check completes the invocation, and refuses one that can never be run.
 func (inv *Invocation) check() error {
 	if inv.Runtime == "" {
 		inv.Runtime = bundle.RuntimeExec
 	}
 	switch {
 	case inv.Runtime != bundle.RuntimeExec && inv.Runtime != bundle.RuntimePython:
-		return fmt.Errorf("runtime %q cannot be run", inv.Runtime)
+		return &InvalidError{fmt.Sprintf("runtime %q cannot be run", inv.Runtime)}
 	case inv.Runtime == bundle.RuntimePython && inv.Entrypoint == "":
-		return errors.New("no entrypoint")
+		return &InvalidError{"no entrypoint"}
 	case inv.Runtime == bundle.RuntimeExec && (len(inv.Command) == 0 || inv.Command[0] == ""):
-		return errors.New("no command")
+		return &InvalidError{"no command"}
 	case inv.Entrypoint != "" && inv.Command != nil:
-		return errors.New("both an entrypoint and a command")
+		return &InvalidError{"both an entrypoint and a command"}
+	}
+	for _, text := range slices.Concat(inv.Command, inv.Tags, []string{inv.Name, inv.Entrypoint}) {
+		switch {
+		case !utf8.ValidString(text):
+			return &InvalidError{fmt.Sprintf("%q is not UTF-8", text)}
+		case strings.ContainsRune(text, 0):
+			return &InvalidError{fmt.Sprintf("%q contains a null byte", text)}
+		}
+	}
+	if inv.Timeout < 0 {
+		return &InvalidError{fmt.Sprintf("the timeout %v is negative", inv.Timeout)}
+	}
+	p := inv.Parameters
+	switch {
+	case p == nil:
+	case len(p) > maxParameters:
+		return &InvalidError{fmt.Sprintf("the parameters have %d bytes, more than %d", len(p), maxParameters)}
+	case !utf8.Valid(p):
+		return &InvalidError{"the parameters are not UTF-8"}
+	case !json.Valid(p) || bytes.TrimSpace(p)[0] != '{':
+		return &InvalidError{"the parameters are not a JSON object"}
 	}
 	return nil
 }
@@ -103,6 +135,9 @@ type Run struct {
 	ExitCode int `json:"-"`
 	// Dir is the working directory that was kept, or "".
 	Dir string `json:"-"`
+	// Warnings are what went wrong beside the run, such as a directory that could not be
+	// removed.
+	Warnings []error `json:"-"`
 }
 
 // StoredBundle says where a run's bundle is, and what it took to get it there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -42,8 +43,9 @@ func (u *upload) send(ctx context.Context, inv bundle.Invocation) error {
 
 // sidecar finds the sidecar in the store, or packs it and puts it there.
 func (u *upload) sidecar(ctx context.Context) error {
-	stored, err := u.stored(ctx)
-	if err != nil || stored {
+	key := u.manifest.FilesKey()
+	found, err := u.find(ctx)
+	if err != nil || found == whole {
 		return err
 	}
 	path := filepath.Join(u.tmp, "sidecar.zip")
@@ -55,12 +57,14 @@ func (u *upload) sidecar(ctx context.Context) error {
 	}
 	// What was packed counts, should a file have changed since it was hashed.
 	u.manifest, u.archive = packed.Manifest, packed.Archive
-	sent, err := u.put(ctx, u.manifest.FilesKey(), path, u.archive.SHA256, u.archive.Size)
+	sent, err := u.put(ctx, u.manifest.FilesKey(), path, u.archive, found == damaged && u.manifest.FilesKey() == key)
 	if errors.Is(err, storage.ErrConflict) || err == nil && !sent {
 		// Somebody else was quicker, and may pack in another way.
-		if stored, err := u.stored(ctx); err != nil || stored {
+		if found, err = u.find(ctx); err != nil || found == whole {
 			return err
 		}
+		u.archive = packed.Archive
+		_, err = u.put(ctx, u.manifest.FilesKey(), path, u.archive, found == damaged)
 	}
 	if err != nil {
 		return fmt.Errorf("submit: %w", err)
@@ -69,31 +73,61 @@ func (u *upload) sidecar(ctx context.Context) error {
 	return u.remember()
 }
 
-// stored reports whether the sidecar is in the store, and learns which bytes it has.
-func (u *upload) stored(ctx context.Context) (bool, error) {
+// found is what the store has under a sidecar's key.
+type found int
+
+const (
+	absent found = iota
+	whole
+	damaged
+)
+
+// find looks for the sidecar in the store, and learns which bytes it has. Nothing is believed
+// of them that this client did not see proven.
+func (u *upload) find(ctx context.Context) (found, error) {
 	key := u.manifest.FilesKey()
 	object, err := u.bucket.Stat(ctx, key)
 	if errors.Is(err, storage.ErrNotFound) {
-		return false, nil
+		return absent, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("submit: %w", err)
+		return absent, fmt.Errorf("submit: %w", err)
 	}
-	known := u.recall()
-	if known == nil {
-		if object, err = u.bucket.Identify(ctx, key); err != nil {
-			return false, fmt.Errorf("submit: %w", err)
+	if u.archive = u.recall(); u.archive == nil || u.archive.Size != object.Size {
+		if u.archive, err = u.prove(ctx, object.Size); err != nil {
+			return absent, fmt.Errorf("submit: %w", err)
 		}
-		known = &bundle.Archive{SHA256: object.SHA256, Size: object.Size}
-	}
-	if known.Size != object.Size {
-		return false, &bundle.Error{
-			Kind: bundle.KindTampered, Path: key, Reason: fmt.Sprintf("the stored sidecar has %d bytes; it was stored with %d", object.Size, known.Size),
+		if u.archive == nil {
+			return damaged, nil
 		}
 	}
-	u.archive = known
 	u.run.Bundle.ReusedBytes = object.Size
-	return true, u.remember()
+	return whole, u.remember()
+}
+
+// prove reads the stored sidecar to its end. It returns nil when that is not what the manifest
+// says.
+func (u *upload) prove(ctx context.Context, size int64) (*bundle.Archive, error) {
+	key := u.manifest.FilesKey()
+	object, err := u.bucket.Identify(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	add, done := u.progress("verify", size)
+	defer done()
+	b, err := bundle.Open(filepath.Join(u.path("store"), filepath.FromSlash(key)))
+	if err == nil {
+		var report *bundle.Report
+		report, err = b.Verify(ctx, &bundle.VerifyOptions{Digest: object.SHA256, Lock: bundle.NewLock(bundle.Digest{}, u.manifest), Progress: add})
+		if err == nil && report.OK {
+			return &bundle.Archive{SHA256: object.SHA256, Size: object.Size}, nil
+		}
+	}
+	switch bundle.KindOf(err) {
+	case bundle.KindTampered, bundle.KindRefused, bundle.KindNotFound:
+		err = nil
+	}
+	return nil, err
 }
 
 // document stores the document under a new key.
@@ -118,33 +152,34 @@ func (u *upload) document(ctx context.Context, inv bundle.Invocation) error {
 	b := &u.run.Bundle
 	b.URL, b.Key, b.digest = u.bucket.URL(), uuid.NewString(), digest
 	b.UploadedBytes += info.Size()
-	if _, err := u.put(ctx, b.Key, path, digest, info.Size()); err != nil {
+	if _, err := u.put(ctx, b.Key, path, &bundle.Archive{SHA256: digest, Size: info.Size()}, false); err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
 	return nil
 }
 
-func (u *upload) put(ctx context.Context, key, path string, digest bundle.Digest, size int64) (bool, error) {
+func (u *upload) put(ctx context.Context, key, path string, what *bundle.Archive, replace bool) (bool, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	add, done := u.progress("upload", size)
+	add, done := u.progress("upload", what.Size)
 	defer done()
-	return u.bucket.Put(ctx, key, f, storage.PutOptions{Size: size, SHA256: digest, Progress: add})
+	return u.bucket.Put(ctx, key, f, storage.PutOptions{Size: what.Size, SHA256: what.SHA256, Replace: replace, Progress: add})
 }
 
-// A folder does not keep the digest of an object with it. A note beside the store does: it
-// saves reading a sidecar in order to name its bytes, and has damage noticed.
+// A folder does not keep the digest of an object with it. A note beside the store does, for a
+// sidecar that this home has packed or proven. It saves reading it in order to name its bytes.
+// What happens to them afterwards the executor notices; then the note goes, see [submission.distrust].
 
-func (u *upload) note() string {
-	return filepath.Join(u.path("sidecars"), u.manifest.Digest.Hex())
+func (c *Client) note(files bundle.Digest) string {
+	return filepath.Join(c.path("sidecars"), files.Hex())
 }
 
 // recall returns what the note says, or nil when there is none.
 func (u *upload) recall() *bundle.Archive {
-	b, err := os.ReadFile(u.note())
+	b, err := os.ReadFile(u.note(u.manifest.Digest))
 	if err != nil {
 		return nil
 	}
@@ -159,6 +194,22 @@ func (u *upload) recall() *bundle.Archive {
 	return a
 }
 
+// distrust removes the note of a sidecar that an executor refused: the next run proves what is
+// stored, and replaces it if need be.
+func (s *submission) distrust() error {
+	if s.run.Bundle.FilesKey == nil {
+		return nil
+	}
+	digest, err := bundle.ParseFilesKey(*s.run.Bundle.FilesKey)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(s.note(digest)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // remember writes the note, unless it says the same already.
 func (u *upload) remember() error {
 	if a := u.recall(); a != nil && *a == *u.archive {
@@ -169,7 +220,7 @@ func (u *upload) remember() error {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
-	note := u.note()
+	note := u.note(u.manifest.Digest)
 	if err := os.MkdirAll(filepath.Dir(note), 0o700); err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}

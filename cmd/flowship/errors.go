@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
@@ -134,8 +135,9 @@ func kindOf(err error) kind {
 		return h.kind
 	}
 	var u *usageError
+	var invalid *submit.InvalidError
 	switch {
-	case errors.As(err, &u):
+	case errors.As(err, &u), errors.As(err, &invalid):
 		return kindUsage
 	case errors.Is(err, context.DeadlineExceeded):
 		return kindTimeout
@@ -215,7 +217,7 @@ func packingHint(k bundle.Kind, err error) string {
 	case bundle.KindNotFound:
 		return "look at the spelling; --dir sets the directory that patterns are relative to"
 	case bundle.KindTampered:
-		return "what is stored is damaged; remove it there, and it is packed again"
+		return "run it again: what is damaged in the store is packed again"
 	}
 	return ""
 }

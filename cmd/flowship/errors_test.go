@@ -3,11 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/submit"
+	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 // A signal explains an error that it caused, and no other.
@@ -33,5 +37,22 @@ func TestFailInterrupted(t *testing.T) {
 				t.Errorf("code %d, want %d; stderr (-want +got):\n%s", code, test.code, diff)
 			}
 		})
+	}
+}
+
+// What is wrong with the directory does not hide how the command ended.
+func TestPrintRunWarns(t *testing.T) {
+	var out, errs bytes.Buffer
+	c := &console{out: &out, err: &errs, json: true}
+	run := &submit.Run{State: orchestrator.NewState(orchestrator.TypeFailed, ""), ExitCode: 7, Warnings: []error{errors.New("directory not empty")}}
+	if err := c.printRun(run, bundle.RuntimeExec); err != exitStatus(7) {
+		t.Errorf("error %v", err)
+	}
+	var printed struct{ State struct{ Type string } }
+	if err := json.Unmarshal(out.Bytes(), &printed); err != nil || printed.State.Type != "FAILED" {
+		t.Errorf("printed %s (%v)", &out, err)
+	}
+	if diff := cmp.Diff("warning: directory not empty\n", errs.String()); diff != "" {
+		t.Errorf("stderr (-want +got):\n%s", diff)
 	}
 }

@@ -121,7 +121,7 @@ func runRun(ctx context.Context, c *console, opts *runOptions, t *target) error 
 }
 
 // stepVerbs say what is under way in the steps of a run.
-var stepVerbs = map[string]string{"hash": "hashing", "pack": "packing", "upload": "storing"}
+var stepVerbs = map[string]string{"hash": "hashing", "verify": "verifying", "pack": "packing", "upload": "storing"}
 
 // printRun says how a run ended; in text, only if there is something to say. What a flow
 // returned is the result; a command has printed its own.
@@ -140,6 +140,9 @@ func (c *console) printRun(run *submit.Run, runtime bundle.Runtime) error {
 	}
 	if err != nil {
 		return err
+	}
+	for _, err := range run.Warnings {
+		c.warn("%v", err)
 	}
 	if run.Dir != "" && !c.quiet {
 		fmt.Fprintln(c.err, "kept:", shown(run.Dir))

@@ -60,6 +60,8 @@ func runStepExecute(ctx context.Context, c *console, opts *stepExecuteOptions) e
 	}
 	record, err := submit.Execute(ctx, submit.Step{URL: opts.url, Key: opts.key, Digest: digest})
 	switch {
+	case err != nil && record != nil && record.Told: // who launched it says so
+		return exitStatus(record.ExitCode)
 	case err != nil && record != nil:
 		return &hinted{err: err, hint: executingHint(err), code: record.ExitCode}
 	case err != nil:

@@ -4,7 +4,7 @@
 //	running, err := infra.Start(ctx, launch.Job{Command: []string{"sh", "-c", "ls"}, Stdout: os.Stdout})
 //
 // The process gets an empty working directory, removed when it ends, no standard input, and a
-// process group of its own. When it ends, whatever of its group still runs is killed: no
+// session of its own, without a terminal. When it ends, whatever of its process group still runs is killed: no
 // process and no directory stay behind. When the program that started it is killed, Linux
 // sends the process SIGHUP.
 //
@@ -21,7 +21,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -43,7 +42,8 @@ const (
 // Options are the options of [New]; nil is the default.
 type Options struct {
 	// Dir is where working directories are made; "" is the system's temporary directory. In a
-	// directory of its own, a driver on Linux removes what killed programs left.
+	// directory of its own, a driver on Linux removes what killed programs left, once nothing
+	// runs there any more; a kept directory stays.
 	Dir string
 }
 
@@ -68,41 +68,40 @@ type process struct {
 	cmd  *exec.Cmd
 	dir  string // holds the working directory and the scratch directory
 	keep bool
-	lock *os.File // says that the directory is in use
+	lock *os.File // says that the directory is in use; nil where nothing is swept
 	out  []*pump
+
+	mu     sync.Mutex // held while it is signalled or reaped
+	reaped bool       // its number may be somebody else's
 
 	ended chan struct{} // closed when the first process has ended and its group is gone
 	exit  *launch.Exit
 	err   error
 }
 
+// What the names of the directories begin with. One that is kept is never swept, not even when
+// its program was killed.
 const (
-	dirPrefix = "flowship-run-"
-	workDir   = "work"
-	lockFile  = "lock"
+	runPrefix  = "flowship-run-"
+	keptPrefix = "flowship-kept-"
 )
+
+const workDir = "work"
 
 // Start implements [launch.Driver].
 func (d *Driver) Start(_ context.Context, job *launch.Job) (string, error) {
 	if d.dir != "" {
 		sweep(d.dir)
 	}
-	dir, err := os.MkdirTemp(d.dir, dirPrefix)
+	dir, lock, err := makeDir(d.dir, job.Keep)
 	if err != nil {
 		return "", err
 	}
-	lock, err := claim(dir)
+	p, err := start(dir, lock, job)
 	if err != nil {
-		os.RemoveAll(dir)
+		discard(dir, lock)
 		return "", err
 	}
-	p, err := start(dir, job)
-	if err != nil {
-		os.RemoveAll(dir)
-		lock.Close()
-		return "", err
-	}
-	p.lock = lock
 	id := strconv.Itoa(p.cmd.Process.Pid)
 	d.mu.Lock()
 	d.processes[id] = p
@@ -112,7 +111,17 @@ func (d *Driver) Start(_ context.Context, job *launch.Job) (string, error) {
 	return id, nil
 }
 
-func start(dir string, job *launch.Job) (*process, error) {
+// makeDir makes the directory of a job, in use from its first moment as long as the lock is
+// open anywhere.
+func makeDir(parent string, keep bool) (dir string, lock *os.File, err error) {
+	if keep {
+		dir, err = os.MkdirTemp(parent, keptPrefix)
+		return dir, nil, err
+	}
+	return claim(parent)
+}
+
+func start(dir string, lock *os.File, job *launch.Job) (*process, error) {
 	work, scratch := filepath.Join(dir, workDir), filepath.Join(dir, "scratch")
 	for _, d := range []string{work, scratch} {
 		if err := os.Mkdir(d, 0o700); err != nil {
@@ -126,9 +135,13 @@ func start(dir string, job *launch.Job) (*process, error) {
 	if program, err = filepath.Abs(program); err != nil {
 		return nil, err
 	}
-	p := &process{dir: dir, keep: job.Keep, ended: make(chan struct{})}
+	p := &process{dir: dir, keep: job.Keep, lock: lock, ended: make(chan struct{})}
 	p.cmd = &exec.Cmd{Path: program, Args: job.Command, Dir: work}
 	p.cmd.Env = append(append(os.Environ(), job.Env...), EnvScratch+"="+scratch, EnvStop+"=group", "PWD="+work)
+	if lock != nil {
+		// What runs there holds the lock as well, children included: they may outlive this program.
+		p.cmd.ExtraFiles = []*os.File{lock}
+	}
 	ownGroup(p.cmd)
 	defer p.closeWriteEnds()
 	if p.cmd.Stdout, err = p.output(job.Stdout); err != nil {
@@ -198,9 +211,7 @@ const killed = 10 * time.Second
 // reap waits for the process, and leaves nothing of it behind.
 func (p *process) reap() {
 	defer close(p.ended)
-	defer p.lock.Close()
-	state, err := p.cmd.Process.Wait()
-	killGroup(p.cmd.Process.Pid)
+	state, err := p.collect()
 	for _, o := range p.out {
 		late := time.AfterFunc(stray, func() { o.from.Close() })
 		o.done.Wait()
@@ -208,31 +219,28 @@ func (p *process) reap() {
 	}
 	if err != nil {
 		p.err = err
+		p.lock.Close()
 		return
 	}
 	p.exit = exitOf(state)
 	if p.keep {
-		// Without its lock, it is never swept.
-		if err := os.Remove(filepath.Join(p.dir, lockFile)); !errors.Is(err, fs.ErrNotExist) {
-			p.err = err
-		}
 		p.exit.Dir = filepath.Join(p.dir, workDir)
 		return
 	}
-	p.err = removeAll(p.dir)
+	p.err = discard(p.dir, p.lock)
 }
 
-// sweep removes the directories of killed programs.
-func sweep(dir string) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return // making a directory there will tell
+// discard removes a directory and then its lock. When the directory cannot be removed, the lock
+// stays there for a later sweep, which tries again.
+func discard(dir string, lock *os.File) error {
+	defer lock.Close()
+	if err := removeAll(dir); err != nil || lock == nil {
+		return err
 	}
-	for _, e := range entries {
-		if name := filepath.Join(dir, e.Name()); strings.HasPrefix(e.Name(), dirPrefix) && abandoned(filepath.Join(name, lockFile)) {
-			removeAll(name)
-		}
+	if err := os.Remove(lock.Name()); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	return nil
 }
 
 // removeAll also removes directories that the job made read-only.
@@ -267,7 +275,7 @@ func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
 }
 
 // Stop implements [launch.Driver]: SIGINT, after the grace period SIGTERM, after another
-// SIGKILL, to every process of the group.
+// SIGKILL, to every process of the group, also to those that are stopped.
 func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
 	p, err := d.find(id)
 	if errors.Is(err, launch.ErrNotFound) {
@@ -277,7 +285,7 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 		if i == len(stopSignals)-1 {
 			grace = max(grace, killed)
 		}
-		if err := signalGroup(p.cmd.Process, signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		if err := p.signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("signal %v: %w", signal, err)
 		}
 		timeout := time.NewTimer(grace)
@@ -292,6 +300,16 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 		}
 	}
 	return errors.New("it was killed and has not ended yet")
+}
+
+// signal reports [os.ErrProcessDone] once the process has been reaped.
+func (p *process) signal(s os.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return os.ErrProcessDone
+	}
+	return signalGroup(p.cmd.Process, s)
 }
 
 // Find implements [launch.Driver].

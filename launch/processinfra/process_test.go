@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
@@ -148,6 +147,7 @@ func TestStartFails(t *testing.T) {
 func TestKeep(t *testing.T) {
 	dir := t.TempDir()
 	exit := wait(t, start(t, dir, launch.Job{Command: sh("echo content >f"), Keep: true}))
+	wait(t, start(t, dir, launch.Job{Command: sh("exit 0")}))
 	if b, err := os.ReadFile(filepath.Join(exit.Dir, "f")); string(b) != "content\n" {
 		t.Errorf("read %q, %v", b, err)
 	}
@@ -183,21 +183,25 @@ func (l *limited) Write(p []byte) (int, error) {
 }
 
 func TestStop(t *testing.T) {
+	// Where a signal that is not ignored ends the process, the grace period is long enough for
+	// a busy machine.
 	for _, test := range []struct {
 		name, script string
+		grace        time.Duration
 		want         launch.Exit
 	}{
-		{"interrupt", `echo $$ >"$1"; exec sleep 600`, launch.Exit{Code: 130, Signal: 2}},
-		{"cleans up", `trap 'exit 5' INT; echo $$ >"$1"; while :; do sleep 0.01; done`, launch.Exit{Code: 5}},
-		{"terminate", `trap '' INT; echo $$ >"$1"; exec sleep 600`, launch.Exit{Code: 143, Signal: 15}},
-		{"kill", `trap '' INT TERM; echo $$ >"$1"; exec sleep 600`, launch.Exit{Code: 137, Signal: 9}},
-		{"its child too", `trap '' INT TERM; sleep 600 & echo $! >"$1"; wait; wait`, launch.Exit{Code: 137, Signal: 9}},
+		{"interrupt", `echo $$ >"$1"; exec sleep 600`, time.Minute, launch.Exit{Code: 130, Signal: 2}},
+		{"cleans up", `trap 'exit 5' INT; echo $$ >"$1"; while :; do sleep 0.01; done`, time.Minute, launch.Exit{Code: 5}},
+		{"terminate", `trap '' INT; echo $$ >"$1"; exec sleep 600`, 2 * time.Second, launch.Exit{Code: 143, Signal: 15}},
+		{"kill", `trap '' INT TERM; echo $$ >"$1"; exec sleep 600`, 50 * time.Millisecond, launch.Exit{Code: 137, Signal: 9}},
+		{"its child too", `trap '' INT TERM; sleep 600 & echo $! >"$1"; wait; wait`, 50 * time.Millisecond, launch.Exit{Code: 137, Signal: 9}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			dir, note := t.TempDir(), filepath.Join(t.TempDir(), "pid")
 			r := start(t, dir, launch.Job{Command: sh(test.script, note)})
 			pid := pidIn(t, note)
-			if err := r.Stop(t.Context(), 50*time.Millisecond); err != nil {
+			if err := r.Stop(t.Context(), test.grace); err != nil {
 				t.Error(err)
 			}
 			if diff := cmp.Diff(&test.want, wait(t, r)); diff != "" {
@@ -207,6 +211,23 @@ func TestStop(t *testing.T) {
 			wantEmpty(t, dir)
 		})
 	}
+}
+
+// A process leads a session and a group of its own.
+func TestSession(t *testing.T) {
+	note := filepath.Join(t.TempDir(), "pid")
+	r := start(t, t.TempDir(), launch.Job{Command: sh(`echo $$ >"$1"; exec sleep 600`, note)})
+	pid := pidIn(t, note)
+	if session, err := unix.Getsid(pid); err != nil || session != pid {
+		t.Errorf("the session of %d is %d, %v", pid, session, err)
+	}
+	if group, err := unix.Getpgid(pid); err != nil || group != pid {
+		t.Errorf("the group of %d is %d, %v", pid, group, err)
+	}
+	if err := r.Stop(t.Context(), time.Minute); err != nil {
+		t.Error(err)
+	}
+	wait(t, r)
 }
 
 func TestStopAfterTheEnd(t *testing.T) {
@@ -289,57 +310,18 @@ func TestManyAtOnce(t *testing.T) {
 
 const parentVariable = "FLOWSHIP_TEST_PARENT"
 
+// With [parentVariable], the test program is one that runs its arguments as a job in that
+// directory.
 func TestMain(m *testing.M) {
-	note := os.Getenv(parentVariable)
-	if note == "" {
+	dir := os.Getenv(parentVariable)
+	if dir == "" {
 		os.Exit(m.Run())
 	}
-	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: filepath.Dir(note)}))
-	r, err := infra.Start(context.Background(), launch.Job{Command: sh(`echo $$ >"$1"; exec sleep 600`, note)})
+	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: dir}))
+	r, err := infra.Start(context.Background(), launch.Job{Command: os.Args[1:]})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	r.Wait(context.Background())
-}
-
-func TestParentIsKilled(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux tells a process that its parent was killed")
-	}
-	dir := t.TempDir()
-	note := filepath.Join(dir, "pid")
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), parentVariable+"="+note)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	pid := pidIn(t, note)
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Wait()
-	until(t, "the process is gone", func() bool { return gone(pid) })
-	// Its directory goes when the next process starts; those that are kept or in use stay.
-	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: dir}))
-	start := func(job launch.Job) *launch.Running {
-		r, err := infra.Start(t.Context(), job)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	kept := wait(t, start(launch.Job{Command: sh("exit 0"), Keep: true}))
-	using := start(launch.Job{Command: []string{"sleep", "600"}})
-	wait(t, start(launch.Job{Command: sh("exit 0")}))
-	if dirs, err := filepath.Glob(filepath.Join(dir, "flowship-run-*")); err != nil || len(dirs) != 2 {
-		t.Errorf("directories %v, %v; want that in use and %s", dirs, err, kept.Dir)
-	}
-	if _, err := os.Stat(kept.Dir); err != nil {
-		t.Error(err)
-	}
-	if err := using.Stop(t.Context(), time.Second); err != nil {
-		t.Error(err)
-	}
-	wait(t, using)
 }

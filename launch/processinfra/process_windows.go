@@ -24,7 +24,13 @@ func signalGroup(p *os.Process, _ os.Signal) error {
 	return p.Kill()
 }
 
-// killGroup: once the process has ended, nothing leads to its children any more.
-func killGroup(int) {}
+// collect waits for the process. Once it has ended, nothing leads to its children any more.
+func (p *process) collect() (*os.ProcessState, error) {
+	state, err := p.cmd.Process.Wait()
+	p.mu.Lock()
+	p.reaped = true
+	p.mu.Unlock()
+	return state, err
+}
 
 func exitOf(s *os.ProcessState) *launch.Exit { return &launch.Exit{Code: s.ExitCode()} }

@@ -6,6 +6,9 @@ import "os"
 
 // Where a process outlives a parent that was killed, its directory must as well.
 
-func claim(string) (*os.File, error) { return nil, nil }
+func claim(parent string) (dir string, lock *os.File, err error) {
+	dir, err = os.MkdirTemp(parent, runPrefix)
+	return dir, nil, err
+}
 
-func abandoned(string) bool { return false }
+func sweep(string) {}

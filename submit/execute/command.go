@@ -50,7 +50,7 @@ type program struct {
 
 // invoke runs what the document calls.
 func (x *execution) invoke(ctx context.Context) *ending {
-	result := filepath.Join(x.Scratch, "result.json")
+	result := filepath.Join(x.scratch, "result.json")
 	env, err := x.environ(result)
 	if err != nil {
 		return failed(ExitUnavailable, "the environment: %v", err)
@@ -147,7 +147,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 const maxVariable = 96 << 10
 
 // internalVariables are for the executor alone.
-var internalVariables = []string{"FLOWSHIP_EXECUTES", "FLOWSHIP_LEASE", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP"}
+var internalVariables = []string{"FLOWSHIP_EXECUTES", "FLOWSHIP_LEASE", "FLOWSHIP_STATE", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP"}
 
 // plainJSON takes back the escapes that encoders of Go make for the sake of HTML. A backslash
 // that is itself escaped begins none.
@@ -156,7 +156,7 @@ var plainJSON = strings.NewReplacer(`\\`, `\\`, `\u003c`, "<", `\u003e`, ">", `\
 // environ is the command's environment; it writes the parameters' file.
 func (x *execution) environ(result string) ([]string, error) {
 	parameters := []byte(plainJSON.Replace(string(x.document.Parameters())))
-	file := filepath.Join(x.Scratch, "parameters.json")
+	file := filepath.Join(x.scratch, "parameters.json")
 	if err := os.WriteFile(file, parameters, 0o600); err != nil {
 		return nil, err
 	}
@@ -238,8 +238,8 @@ func (p *process) wait(ctx context.Context) reason {
 		timeout <-chan time.Time
 		next    <-chan time.Time // when to send ladder[0]
 		ladder  []os.Signal
-		late    <-chan time.Time // when to pass on a signal that the group has got
-		signal  os.Signal
+		late    <-chan time.Time // when to pass on what the group has got
+		passed  []os.Signal
 		why     reason
 	)
 	if p.flowRun.Timeout > 0 {
@@ -257,6 +257,7 @@ func (p *process) wait(ctx context.Context) reason {
 		why, ladder, timeout = r, signals, nil
 		step()
 	}
+	early := len(p.Signals) // came before the command was there
 	done := ctx.Done()
 	for {
 		select {
@@ -271,19 +272,30 @@ func (p *process) wait(ctx context.Context) reason {
 				stop(givenUp, os.Interrupt, syscall.SIGTERM, os.Kill)
 			}
 		case s := <-p.Signals:
+			early--
 			switch {
 			case why != notStopped: // it is being stopped; in a group this may be our own signal
 			case s == syscall.SIGHUP && p.Grouped:
 				stop(hungUp, syscall.SIGTERM, os.Kill)
+			case p.Grouped && early >= 0:
+				p.cmd.Process.Signal(s)
 			case p.Grouped:
-				signal, late = s, time.After(p.Grace)
+				if passed = append(passed, s); late == nil {
+					late = time.After(strayDelay)
+				}
 			default:
 				p.send(s)
 			}
 		case <-next:
 			step()
 		case <-late:
-			p.cmd.Process.Signal(signal)
+			for _, s := range passed {
+				p.sendStray(s)
+			}
+			passed, late = nil, nil
 		}
 	}
 }
+
+// strayDelay gives a command that leaves the group the time to do so.
+const strayDelay = 100 * time.Millisecond

@@ -43,7 +43,8 @@
 //	                  result that is no JSON, parameters that do not fit
 //	FAILED, TimedOut  it took too long
 //	CRASHED           a signal ended it, the flow ended its process (sys.exit, os._exit), or it
-//	                  was never run
+//	                  was never run, or its record could not be stored
+//	CANCELLED         it was being cancelled
 package execute
 
 import (
@@ -66,8 +67,8 @@ import (
 type Options struct {
 	// Dir is the working directory; "" is the current one.
 	Dir string
-	// Scratch is a private, empty directory for what the command must not see among its files.
-	// "" makes one, and removes it.
+	// Scratch is where Run makes a private directory, which it removes, for what the command
+	// must not see among its files; "" is the system's temporary directory.
 	Scratch string
 	// FlowRunID is the run that the caller knows this to be. It is told what went wrong even
 	// when the document cannot be believed; a document of another run is refused.
@@ -82,7 +83,7 @@ type Options struct {
 	// Signals are passed on to the command and its children. A hangup ends them.
 	Signals <-chan os.Signal
 	// Grouped says that signals come to the whole process group, the command included. Then
-	// they are passed on only if the command is still there after Grace.
+	// they are passed on only to a command that was not there yet, or has left the group.
 	Grouped bool
 	// Grace is how long the command may take to end; 0 means 10 seconds.
 	Grace time.Duration
@@ -122,9 +123,7 @@ func Run(ctx context.Context, url, key string, digest bundle.Digest, opts *Optio
 	if err := x.defaults(); err != nil {
 		return nil, fmt.Errorf("execute: %w", err)
 	}
-	if x.ownScratch {
-		defer os.RemoveAll(x.Scratch)
-	}
+	defer os.RemoveAll(x.scratch)
 	store, err := storage.Open(ctx, url, nil)
 	if err != nil {
 		return x.crashed(ctx, err)
@@ -137,13 +136,13 @@ func Run(ctx context.Context, url, key string, digest bundle.Digest, opts *Optio
 // execution is one call of Run.
 type execution struct {
 	Options
-	key        string
-	digest     bundle.Digest
-	ownScratch bool
-	started    time.Time
-	store      *storage.Store
-	document   *bundle.Document
-	flowRun    FlowRun
+	key      string
+	digest   bundle.Digest
+	scratch  string // made by this execution alone
+	started  time.Time
+	store    *storage.Store
+	document *bundle.Document
+	flowRun  FlowRun
 	// interpreter is the path of the Python to run a flow with; "" is for a command.
 	interpreter string
 }
@@ -167,10 +166,7 @@ func (x *execution) defaults() (err error) {
 	if x.Grace == 0 {
 		x.Grace = 10 * time.Second
 	}
-	if x.Scratch == "" {
-		x.ownScratch = true
-		x.Scratch, err = os.MkdirTemp("", "flowship-")
-	}
+	x.scratch, err = os.MkdirTemp(x.Scratch, "flowship-")
 	return err
 }
 
@@ -185,7 +181,7 @@ func (x *execution) run(ctx context.Context) (*Record, error) {
 		}
 		if out.Status != orchestrator.Accepted {
 			err := &bundle.Error{Kind: bundle.KindRefused, Path: x.FlowRunID, Reason: "the flow run is not to be run: " + out.Reason}
-			return &Record{ID: x.FlowRunID, State: out.State, ExitCode: ExitRefused, Started: x.started, Ended: time.Now().UTC()}, err
+			return &Record{ID: x.FlowRunID, State: out.State, ExitCode: ExitRefused, Started: x.started, Ended: time.Now().UTC(), Told: true}, err
 		}
 	}
 	return x.finish(ctx, x.invoke(ctx))
@@ -217,10 +213,9 @@ func (e *stoppedError) Error() string {
 
 // crashed ends a run whose command was not run.
 func (x *execution) crashed(ctx context.Context, err error) (*Record, error) {
-	err = fmt.Errorf("execute: %w", err)
 	e := &ending{State: orchestrator.NewState(orchestrator.TypeCrashed, err.Error()), code: exitCode(err)}
 	record, reportErr := x.finish(ctx, e)
-	return record, errors.Join(err, reportErr)
+	return record, errors.Join(fmt.Errorf("execute: %w", err), reportErr)
 }
 
 func exitCode(err error) int {
@@ -239,7 +234,7 @@ func exitCode(err error) int {
 // reportTime bounds how long the end of a run may take to be told.
 const reportTime = time.Minute
 
-// finish tells how the run ended: first the record, so that who sees the final state finds it.
+// finish tells how the run ended.
 func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 	// Whoever ended the run may have removed all that was left of it.
 	lost := errors.Is(context.Cause(ctx), orchestrator.ErrLeaseLost)
@@ -249,18 +244,11 @@ func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 	if x.FlowRunID == "" {
 		return r, nil // the document that names the run could not be believed
 	}
-	var errs []error
-	if x.store != nil && !lost {
-		errs = append(errs, r.put(ctx, x.store))
+	store := x.store
+	if lost {
+		store = nil
 	}
-	if x.Runs != nil {
-		out, err := x.Runs.SetState(ctx, x.FlowRunID, e.State, nil)
-		if err == nil {
-			r.State = out.State
-		}
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := r.Settle(ctx, store, x.Runs); err != nil {
 		return r, fmt.Errorf("execute: the end of the run could not be told: %w", err)
 	}
 	return r, nil

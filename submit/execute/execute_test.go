@@ -244,22 +244,6 @@ func TestSignalsArePassedOn(t *testing.T) {
 	}
 }
 
-// Whoever signals the group signals the command as well: only when that did not help, a signal
-// is passed on.
-func TestSignalsToAGroup(t *testing.T) {
-	s := store(t, nil, sh("trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done"), execute.FlowRun{})
-	out := &signalling{signals: make(chan os.Signal, 1), signal: syscall.SIGTERM}
-	opts := &execute.Options{Dir: s.work, Stdout: out, Stderr: io.Discard, Signals: out.signals, Grouped: true, Grace: 200 * time.Millisecond}
-	started := time.Now()
-	r, err := execute.Run(t.Context(), s.url, s.key, s.digest, opts)
-	if err != nil || r.ExitCode != 5 {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if took := time.Since(started); took < opts.Grace {
-		t.Errorf("the signal was passed on after %v", took)
-	}
-}
-
 func TestContextEnds(t *testing.T) {
 	s := store(t, nil, sh("trap '' INT; echo ready; exec sleep 600"), execute.FlowRun{})
 	ctx, cancel := context.WithCancel(t.Context())

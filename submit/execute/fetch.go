@@ -14,7 +14,7 @@ import (
 
 // prepare fetches the bundle, proves it and puts its files into the working directory.
 func (x *execution) prepare(ctx context.Context) error {
-	dir := filepath.Join(x.Scratch, "bundle")
+	dir := filepath.Join(x.scratch, "bundle")
 	if err := os.MkdirAll(filepath.Join(dir, "files"), 0o700); err != nil {
 		return err
 	}

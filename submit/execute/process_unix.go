@@ -28,6 +28,20 @@ func (p *process) send(s os.Signal) {
 		p.cmd.Process.Kill()
 	default:
 		syscall.Kill(0, signal)
+		p.sendStray(s)
+	}
+}
+
+// sendStray signals a command that left the group, and so gets nothing that the group gets. A
+// command that is still in it would get the signal twice, which often means something else.
+func (p *process) sendStray(s os.Signal) {
+	pid := p.cmd.Process.Pid
+	switch group, err := syscall.Getpgid(pid); {
+	case err != nil || group == syscall.Getpgrp():
+	case group == pid:
+		syscall.Kill(-pid, s.(syscall.Signal))
+	default:
+		p.cmd.Process.Signal(s)
 	}
 }
 

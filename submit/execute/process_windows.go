@@ -7,6 +7,8 @@ func (p *process) prepare() {}
 // send: Windows has no signal that asks another process to end.
 func (p *process) send(os.Signal) { p.cmd.Process.Kill() }
 
+func (p *process) sendStray(os.Signal) {}
+
 func (p *process) clear() {}
 
 func exitOf(s *os.ProcessState) (code int, signal string) { return s.ExitCode(), "" }

@@ -57,7 +57,7 @@ func (x *execution) findPython() error {
 
 // pythonProgram is the interpreter with the runner.
 func (x *execution) pythonProgram() (*program, *ending) {
-	script, failure := filepath.Join(x.Scratch, "runner.py"), filepath.Join(x.Scratch, "failure")
+	script, failure := filepath.Join(x.scratch, "runner.py"), filepath.Join(x.scratch, "failure")
 	if err := os.WriteFile(script, runner, 0o600); err != nil {
 		return nil, failed(exitFailed, "the runner: %v", err)
 	}

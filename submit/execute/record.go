@@ -23,6 +23,9 @@ type Record struct {
 	Result   json.RawMessage    `json:"result"`    // null without one
 	Started  time.Time          `json:"started"`
 	Ended    time.Time          `json:"ended"`
+
+	// Told says that the orchestrator knows the state: who asks it need not be told again.
+	Told bool `json:"-"`
 }
 
 // maxResult is the size in bytes of the largest result. In the record it is no longer than it
@@ -35,15 +38,66 @@ const (
 // RecordKey returns the key of a run's record.
 func RecordKey(flowRunID string) string { return "results/" + flowRunID + ".json" }
 
-func (r *Record) put(ctx context.Context, s *storage.Store) error {
-	b, err := r.encode()
-	if err != nil {
-		return err
+// ErrNotRecorded: the record of a run could not be stored.
+var ErrNotRecorded = errors.New("the record of the run could not be stored")
+
+// codeCancelled is the exit code of a run that was cancelled.
+const codeCancelled = 130
+
+// Settle ends a run: it stores the record and then proposes its state, so that who sees a final
+// state finds the record. Where another state holds, the record follows it, and a run that is
+// being cancelled becomes CANCELLED. A run does not end COMPLETED whose record, hence its
+// result, could not be stored: it ends CRASHED, and the error is ErrNotRecorded. With any other
+// error the state is not known to hold.
+//
+// Without a store nothing is recorded, without runs nobody is told.
+func (r *Record) Settle(ctx context.Context, s *storage.Store, runs orchestrator.StateSetter) error {
+	var lost error
+	// The second proposal follows the answer to the first; only a state that changes meanwhile
+	// needs a third.
+	for range 3 {
+		if lost = r.record(ctx, s); lost != nil && r.State.Type == orchestrator.TypeCompleted {
+			r.State, r.ExitCode, r.Result = orchestrator.NewState(orchestrator.TypeCrashed, lost.Error()), ExitUnavailable, nil
+		}
+		if runs == nil {
+			return lost
+		}
+		out, err := runs.SetState(ctx, r.ID, r.State, nil)
+		if err != nil {
+			return errors.Join(errors.Unwrap(lost), err) // not ErrNotRecorded alone
+		}
+		if r.State = out.State; out.Status == orchestrator.Accepted {
+			r.Told = true
+			return lost
+		}
+		if r.State.Type == orchestrator.TypeCancelling {
+			r.State, r.ExitCode = orchestrator.NewState(orchestrator.TypeCancelled, out.State.Message), codeCancelled
+		}
 	}
-	// A run that is run again replaces it.
-	_, err = s.Put(ctx, RecordKey(r.ID), bytes.NewReader(b), storage.PutOptions{Size: int64(len(b)), SHA256: sha256.Sum256(b), Replace: true})
-	return err
+	return lost
 }
+
+// record stores the record; a run that is run again replaces it.
+func (r *Record) record(ctx context.Context, s *storage.Store) error {
+	if s == nil {
+		return nil
+	}
+	b, err := r.encode()
+	if err == nil {
+		_, err = s.Put(ctx, RecordKey(r.ID), bytes.NewReader(b), storage.PutOptions{Size: int64(len(b)), SHA256: sha256.Sum256(b), Replace: true})
+	}
+	if err != nil {
+		return &notRecordedError{err}
+	}
+	return nil
+}
+
+// notRecordedError is an ErrNotRecorded with its cause.
+type notRecordedError struct{ err error }
+
+func (e *notRecordedError) Error() string        { return ErrNotRecorded.Error() + ": " + e.err.Error() }
+func (e *notRecordedError) Unwrap() error        { return e.err }
+func (e *notRecordedError) Is(target error) bool { return target == ErrNotRecorded }
 
 // encode leaves the result's characters as the command wrote them: json.Marshal would write
 // five bytes more for a "<", and might make a record that is too large to be read.
