@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,7 +39,8 @@ stored was packed once: the same files are not stored again.
 The command finds its arguments as JSON in $FLOWSHIP_PARAMETERS and in the file
 $FLOWSHIP_PARAMETERS_FILE. JSON that it writes to the file $FLOWSHIP_RESULT is the
 run's result. It has no standard input. Ctrl-C cancels the run: the command gets
-SIGINT, 10 seconds later SIGTERM, and after 10 more SIGKILL.
+SIGINT, 10 seconds later SIGTERM, and after 10 more SIGKILL. A second Ctrl-C kills it
+at once.
 
 JSON: {"id", "name", "state": {"type", "name", "message", "timestamp"}, "work_pool",
 "parameters", "result", "bundle": {"url", "key", "files_key", "uploaded_bytes",
@@ -85,6 +89,8 @@ func runRun(ctx context.Context, c *console, opts *runOptions, command []string)
 	if c.json {
 		stdout = c.err
 	}
+	kill, done := c.watchCancel(ctx)
+	defer done()
 	run, err := client.RunCommand(ctx, submit.CommandRun{
 		Dir:        opts.dir,
 		Include:    opts.include,
@@ -96,6 +102,7 @@ func runRun(ctx context.Context, c *console, opts *runOptions, command []string)
 		Keep:       opts.keep,
 		Stdout:     stdout,
 		Stderr:     c.err,
+		Kill:       kill,
 		NoCache:    opts.noCache,
 		Collected:  c.warnCollected,
 		Progress: func(step string, total int64) (func(int64), func()) {
@@ -107,6 +114,47 @@ func runRun(ctx context.Context, c *console, opts *runOptions, command []string)
 		return unavailable(err)
 	}
 	return c.printRun(run)
+}
+
+// watchCancel says what goes on when a run that is being cancelled does not end within a second,
+// and closes kill at a second signal. The caller calls done at the end.
+func (c *console) watchCancel(ctx context.Context) (kill <-chan struct{}, done func()) {
+	signals, at := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(signals, cancelSignals()...)
+	ended := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-ctx.Done():
+			select {
+			case <-signals: // the same one
+			case <-ended:
+				return
+			}
+		case <-ended:
+			return
+		}
+		second := time.NewTimer(time.Second)
+		defer second.Stop()
+		for {
+			select {
+			case <-second.C:
+				if !c.quiet && !c.json {
+					fmt.Fprintln(c.err, "cancelling, Ctrl-C again kills the command")
+				}
+			case <-signals:
+				close(at)
+				return
+			case <-ended:
+				return
+			}
+		}
+	})
+	return at, func() {
+		signal.Stop(signals)
+		close(ended)
+		watch.Wait()
+	}
 }
 
 // stepVerbs say what is under way in the steps of a run.
@@ -124,7 +172,7 @@ func (c *console) printRun(run *submit.Run) error {
 	for _, err := range run.Warnings {
 		c.warn("%v", err)
 	}
-	if run.Dir != "" && !c.quiet {
+	if run.Dir != "" { // also with -q: --keep asks for it
 		fmt.Fprintln(c.err, "kept:", shown(run.Dir))
 	}
 	if run.ExitCode != 0 {
