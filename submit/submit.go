@@ -15,4 +15,7 @@
 // the flow run is created, so that a failed upload leaves no run behind. A run ends in a final
 // state as long as either its submitter or its executor lives to tell: one that was killed is
 // spoken for by the other.
+//
+// A client that is killed may leave temporary files in tmp and in the store, below the home. They
+// are removed when a client packs something a day later.
 package submit
