@@ -1,12 +1,17 @@
 package storage
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
+	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
@@ -50,17 +55,18 @@ func folderPath(raw string) (string, error) {
 
 // openFolder has fileblob write its temporary files beside the objects, because a rename does
 // not cross file systems, and no files of attributes.
-func openFolder(raw string, create bool) (*blob.Bucket, error) {
-	dir, err := folderPath(raw)
+func openFolder(raw string, create bool) (dir string, bucket *blob.Bucket, err error) {
+	dir, err = folderPath(raw)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return fileblob.OpenBucket(dir, &fileblob.Options{
+	bucket, err = fileblob.OpenBucket(dir, &fileblob.Options{
 		CreateDir:   create,
 		DirFileMode: 0o700,
 		NoTempDir:   true,
 		Metadata:    fileblob.MetadataDontWrite,
 	})
+	return dir, bucket, err
 }
 
 // temporaryName is how fileblob calls an object that is being written; a killed writer leaves
@@ -68,3 +74,31 @@ func openFolder(raw string, create bool) (*blob.Bucket, error) {
 var temporaryName = regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`)
 
 func isTemporary(key string) bool { return temporaryName.MatchString(key) }
+
+// Sweep removes what writers left in a folder that were killed at least age ago. A younger file
+// may belong to one that still writes. In other stores there is nothing to remove.
+func (s *Store) Sweep(ctx context.Context, age time.Duration) error {
+	if !s.folder {
+		return nil
+	}
+	err := filepath.WalkDir(s.dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || !e.Type().IsRegular() || !isTemporary(e.Name()) {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && time.Since(info.ModTime()) >= age {
+			err = os.Remove(path)
+		}
+		if errors.Is(err, fs.ErrNotExist) { // its writer is done
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("storage: sweep %q: %w", s.url, err)
+	}
+	return nil
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"gocloud.dev/blob"
 )
@@ -112,7 +113,24 @@ func (s *Store) sendFile(ctx context.Context, cancel func(), key string, src *so
 		w.Close()
 		return err
 	}
-	return w.Close()
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return s.syncNames(filepath.Dir(file.Name()))
+}
+
+// syncNames forces the names in a directory to the disk, and its own name, which may be new.
+func (s *Store) syncNames(dir string) error {
+	for {
+		if err := syncDir(dir); err != nil {
+			return err
+		}
+		parent := filepath.Dir(dir)
+		if rel, err := filepath.Rel(s.dir, parent); err != nil || !filepath.IsLocal(rel) {
+			return nil
+		}
+		dir = parent
+	}
 }
 
 // source passes on the announced number of bytes; anything else is an error, and cancels the

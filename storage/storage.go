@@ -8,7 +8,9 @@
 // An object is put once: its key says what it is, so an object that is there already is success
 // when it has the right size and, where the store knows it, the right digest. Nobody ever sees
 // half an object, whatever fails or is killed: in a folder an object is written to a temporary
-// name beside its own, forced to the disk and then renamed. What Get writes was verified first.
+// name beside its own, forced to the disk and then renamed, and so is its name when Put returns.
+// What Get writes was verified first. A killed writer leaves the temporary file behind;
+// [Store.Sweep] removes it.
 //
 // Stores are those of gocloud.dev/blob. A file:// URL works everywhere; for others, import the
 // driver for its side effect.
@@ -57,6 +59,7 @@ type Store struct {
 	url    string
 	bucket *blob.Bucket
 	folder bool
+	dir    string // of a folder
 }
 
 // OpenOptions are the options of [Open]; nil is the default.
@@ -73,7 +76,7 @@ func Open(ctx context.Context, url string, opts *OpenOptions) (*Store, error) {
 	s := &Store{url: url, folder: strings.HasPrefix(url, folderScheme)}
 	var err error
 	if s.folder {
-		s.bucket, err = openFolder(url, opts.Create)
+		s.dir, s.bucket, err = openFolder(url, opts.Create)
 	} else {
 		s.bucket, err = blob.OpenBucket(ctx, url)
 	}

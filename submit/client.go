@@ -131,12 +131,27 @@ func (c *Client) openStore(ctx context.Context) (*storage.Store, error) {
 			return nil, fmt.Errorf("submit: %w", err)
 		}
 		c.store = store
+		c.sweep(ctx)
 	}
 	return c.store, nil
 }
 
-// stale is the age at which a temporary directory is taken for one whose owner was killed.
+// stale is the age at which a temporary file or directory is taken for one whose owner was
+// killed.
 const stale = 24 * time.Hour
+
+// sweep removes, once a day, what killed processes left in the store. Nothing depends on it.
+func (c *Client) sweep(ctx context.Context) {
+	note := c.path("swept")
+	if info, err := os.Stat(note); err == nil && time.Since(info.ModTime()) < stale {
+		return
+	}
+	if os.WriteFile(note, nil, 0o600) == nil {
+		now := time.Now()
+		os.Chtimes(note, now, now)
+		c.store.Sweep(ctx, stale)
+	}
+}
 
 // temporary makes a directory for files on their way, and removes what killed processes left.
 // It is on a disk, where a system's own temporary directory may be in memory.

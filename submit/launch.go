@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -124,7 +125,7 @@ func (s *submission) start(ctx context.Context) (*launch.Running, error) {
 func (s *submission) cancel(ctx context.Context, running *launch.Running, cause error) (*launch.Exit, error) {
 	message := cancelMessage(cause)
 	_, stateErr := s.runs.SetState(ctx, s.run.ID, orchestrator.NewState(orchestrator.TypeCancelling, message), nil)
-	if err := running.Stop(ctx, s.grace); err != nil {
+	if err := s.stop(ctx, running); err != nil {
 		message += fmt.Sprintf("; what it started may still run: %v", err)
 		now := time.Now().UTC()
 		state := orchestrator.NewState(orchestrator.TypeCancelled, message)
@@ -133,6 +134,26 @@ func (s *submission) cancel(ctx context.Context, running *launch.Running, cause 
 	}
 	exit, err := running.Wait(ctx)
 	return exit, errors.Join(err, stateErr)
+}
+
+// stop ends what was started, by and by or, when told so, at once.
+func (s *submission) stop(ctx context.Context, running *launch.Running) error {
+	patient, hurry := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-s.Kill:
+			hurry()
+		case <-patient.Done():
+		}
+	})
+	err := running.Stop(patient, s.grace)
+	if err != nil && patient.Err() != nil {
+		err = running.Stop(ctx, time.Nanosecond)
+	}
+	hurry()
+	watch.Wait()
+	return err
 }
 
 // conclude reads how the run ended, and fills in what nobody told.

@@ -45,6 +45,9 @@ type Invocation struct {
 	// An *os.File becomes its own.
 	Stdout, Stderr io.Writer
 
+	// Kill, when closed, has a run that is being cancelled killed at once; nil never is.
+	Kill <-chan struct{}
+
 	// NoCache reads every file, whatever the cache remembers of it.
 	NoCache bool
 	// Collected, if not nil, is called with the chosen files before any is read.

@@ -21,4 +21,7 @@
 // Every run ends in a final state. Its submitter and its executor each hold a lease on it, and
 // one that was killed is spoken for by the other. A run that both have left is ended by whoever
 // looks next, be it to list runs or to submit another one.
+//
+// A client that is killed may leave temporary files in tmp and in the store, below the home. They
+// are removed when a client packs something a day later.
 package submit

@@ -125,6 +125,28 @@ func TestEndings(t *testing.T) {
 	}
 }
 
+// What killed clients left behind goes a day later.
+func TestLeftovers(t *testing.T) {
+	b := newBed(t)
+	const digest = "cdf37b0c2066c114dd1407640162e80e78e3dab7b8f274fc3de67b2aed30a5d9"
+	for _, name := range []string{"tmp/123/sidecar.zip", "store/files/" + digest + ".zip.18c0ffee18c0ffee.tmp"} {
+		path := filepath.Join(b.home, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		old := time.Now().Add(-48 * time.Hour)
+		for _, p := range []string{path, filepath.Dir(path)} {
+			if err := os.Chtimes(p, old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.run(t, runNothing()) // it looks whether all is tidy
+}
+
 func TestExecutorIsMissing(t *testing.T) {
 	home := t.TempDir()
 	c, err := submit.OpenClient(t.Context(), &submit.ClientOptions{Home: home, Executor: []string{"/no/such/program"}})

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -11,12 +12,13 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestInterrupt sends signals to a flowship that certainly runs, because it has opened the pipe
 // that it shall read its parameters from.
 func TestInterrupt(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			pipe := newPipe(t)
 			cmd, _, stderr := startFlowship(t, "bundle", "build", "--dry-run", "--params", pipe)
@@ -54,6 +56,37 @@ func TestInterruptRun(t *testing.T) {
 	left, err := os.ReadDir(filepath.Join(home, "run"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("working directories left: %v %v", left, err)
+	}
+}
+
+// TestInterruptTwice interrupts a command that pays no attention: it is told so, and a second
+// Ctrl-C kills it at once.
+func TestInterruptTwice(t *testing.T) {
+	t.Setenv("FLOWSHIP_HOME", t.TempDir())
+	pipe := newPipe(t)
+	script := `trap '' INT TERM; echo >"$0"; while :; do sleep 0.01; done`
+	cmd := exec.CommandContext(t.Context(), "flowship", "run", "--", "sh", "-c", script, pipe)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(pipe); err != nil { // waits for the command
+		t.Fatal(err)
+	}
+	started := time.Now()
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(stderr).ReadString('\n')
+	if want := "cancelling, Ctrl-C again kills the command\n"; line != want {
+		t.Errorf("stderr is %q (%v), want %q", line, err, want)
+	}
+	interrupt(t, cmd, syscall.SIGINT)
+	if took := time.Since(started); took > 9*time.Second { // SIGTERM would come after 10
+		t.Errorf("it took %v", took)
 	}
 }
 

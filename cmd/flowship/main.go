@@ -14,7 +14,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"syscall"
 )
 
 //go:generate go test -count=1 -run ^TestReference$ . -update
@@ -23,7 +22,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	ignoreFileSizeSignal()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), cancelSignals()...)
 	defer stop()
 	return newConsole(os.Stdin, os.Stdout, os.Stderr).execute(ctx, os.Args[1:])
 }

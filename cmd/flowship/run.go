@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +37,7 @@ func newRunCommand(c *console) *cobra.Command {
 command or the flow executed in a directory that holds these files and nothing
 else. It waits for the end. What is stored was packed once: the same files are not
 stored again. Ctrl-C cancels the run: it gets SIGINT, 10 seconds later SIGTERM, and
-after 10 more SIGKILL. There is no standard input.
+after 10 more SIGKILL. A second Ctrl-C kills it at once. There is no standard input.
 
 A command's output passes through, and its exit code is flowship's. It finds its
 arguments as JSON in $FLOWSHIP_PARAMETERS and in the file $FLOWSHIP_PARAMETERS_FILE.
@@ -93,6 +96,8 @@ func runRun(ctx context.Context, c *console, opts *runOptions, t *target) error 
 	if c.json || t.invocation.Runtime != bundle.RuntimeExec {
 		stdout = c.err // the result is what belongs there
 	}
+	kill, done := c.watchCancel(ctx)
+	defer done()
 	run, err := client.Run(ctx, submit.Invocation{
 		Runtime:    t.invocation.Runtime,
 		Command:    t.invocation.Command,
@@ -107,6 +112,7 @@ func runRun(ctx context.Context, c *console, opts *runOptions, t *target) error 
 		Keep:       opts.keep,
 		Stdout:     stdout,
 		Stderr:     c.err,
+		Kill:       kill,
 		NoCache:    opts.noCache,
 		Collected:  c.warnCollected,
 		Progress: func(step string, total int64) (func(int64), func()) {
@@ -118,6 +124,47 @@ func runRun(ctx context.Context, c *console, opts *runOptions, t *target) error 
 		return unavailable(err)
 	}
 	return c.printRun(run, t.invocation.Runtime)
+}
+
+// watchCancel says what goes on when a run that is being cancelled does not end within a second,
+// and closes kill at a second signal. The caller calls done at the end.
+func (c *console) watchCancel(ctx context.Context) (kill <-chan struct{}, done func()) {
+	signals, at := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(signals, cancelSignals()...)
+	ended := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-ctx.Done():
+			select {
+			case <-signals: // the same one
+			case <-ended:
+				return
+			}
+		case <-ended:
+			return
+		}
+		second := time.NewTimer(time.Second)
+		defer second.Stop()
+		for {
+			select {
+			case <-second.C:
+				if !c.quiet && !c.json {
+					fmt.Fprintln(c.err, "cancelling, Ctrl-C again kills the command")
+				}
+			case <-signals:
+				close(at)
+				return
+			case <-ended:
+				return
+			}
+		}
+	})
+	return at, func() {
+		signal.Stop(signals)
+		close(ended)
+		watch.Wait()
+	}
 }
 
 // stepVerbs say what is under way in the steps of a run.
@@ -144,7 +191,7 @@ func (c *console) printRun(run *submit.Run, runtime bundle.Runtime) error {
 	for _, err := range run.Warnings {
 		c.warn("%v", err)
 	}
-	if run.Dir != "" && !c.quiet {
+	if run.Dir != "" { // also with -q: --keep asks for it
 		fmt.Fprintln(c.err, "kept:", shown(run.Dir))
 	}
 	if run.ExitCode != 0 {
