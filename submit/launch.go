@@ -47,7 +47,7 @@ func (s *submission) launch(ctx context.Context) (*Run, error) {
 	s.run.Timings.Run = s.watch.lap()
 	s.run.Dir, s.run.ExitCode = exit.Dir, exit.Code
 	s.warn(err)
-	if err := s.conclude(whole, exit, cancelled); err != nil {
+	if err := s.conclude(whole, exit, cancelled, lost); err != nil {
 		return &s.run, fmt.Errorf("submit: %w", err)
 	}
 	if s.run.State.Type == orchestrator.TypeCrashed && s.run.ExitCode == execute.ExitRefused {
@@ -157,12 +157,16 @@ func (s *submission) stop(ctx context.Context, running *launch.Running) error {
 }
 
 // conclude reads how the run ended, and fills in what nobody told.
-func (s *submission) conclude(ctx context.Context, exit *launch.Exit, cancelled bool) error {
+func (s *submission) conclude(ctx context.Context, exit *launch.Exit, cancelled, lost bool) error {
 	run, err := s.runs.FlowRun(ctx, s.run.ID)
 	if err != nil {
 		return err
 	}
 	state := run.State
+	if lost && state.Type.Final() { // somebody else ended it, and what is left of it is theirs
+		s.ended(&execute.Record{ExitCode: exit.Code}, state)
+		return nil
+	}
 	record, err := execute.ReadRecord(ctx, s.bucket, s.run.ID)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		if state.Type == orchestrator.TypeCompleted {

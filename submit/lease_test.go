@@ -218,7 +218,7 @@ func TestExecutorIsTooLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0], "execute", "--url", run.Bundle.URL, "--key", run.Bundle.Key, "--digest", stored.Bundle.Digest)
-	cmd.Env = append(os.Environ(), "FLOWSHIP_HOME="+b.home, "FLOWSHIP_EXECUTES="+run.ID)
+	cmd.Env = append(os.Environ(), "FLOWSHIP_HOME="+b.home, "FLOWSHIP_STATE="+b.home, "FLOWSHIP_EXECUTES="+run.ID)
 	cmd.Dir = t.TempDir()
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "the flow run is not to be run") {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
