@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
@@ -168,6 +169,9 @@ func (c *console) printRun(run *submit.Run) error {
 		}
 	} else if run.State.Type != orchestrator.TypeCompleted && !c.quiet {
 		fmt.Fprintln(c.err, paint(c.errStyled, red, "run "+shown(run.Name)+":"), ended(run.State))
+		if run.State.Type == orchestrator.TypeCrashed && run.ExitCode == exitRefused {
+			fmt.Fprintln(c.err, paint(c.errStyled, dim, "hint: "+packingHint(bundle.KindTampered, nil)))
+		}
 	}
 	for _, err := range run.Warnings {
 		c.warn("%v", err)
