@@ -79,6 +79,9 @@ type FlowRun struct {
 	Timeout float64 `json:"timeout_seconds,omitempty"`
 }
 
+// Encode is [json.Marshal] that keeps the characters of the parameters.
+func (r *FlowRun) Encode() (json.RawMessage, error) { return encodeJSON(r) }
+
 // Exit codes of a bundle that was not run; the command's own are passed through.
 const (
 	ExitRefused     = 3
