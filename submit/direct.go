@@ -146,9 +146,8 @@ func (s *submission) describe(ctx context.Context, c *bundle.Collection) (bundle
 	if tags == nil {
 		tags = []string{}
 	}
-	flowRun, err := json.Marshal(execute.FlowRun{
-		ID: s.run.ID, FlowID: flowID, Name: s.run.Name, Parameters: parameters, Tags: tags, Timeout: s.Timeout.Seconds(),
-	})
+	member := execute.FlowRun{ID: s.run.ID, FlowID: flowID, Name: s.run.Name, Parameters: parameters, Tags: tags, Timeout: s.Timeout.Seconds()}
+	flowRun, err := member.Encode()
 	if err != nil {
 		return bundle.Invocation{}, fmt.Errorf("submit: %w", err)
 	}

@@ -179,6 +179,9 @@ func (c *console) printRun(run *submit.Run, runtime bundle.Runtime) error {
 		err = c.printJSON(run)
 	case !completed && !c.quiet:
 		fmt.Fprintln(c.err, paint(c.errStyled, red, "run "+shown(run.Name)+":"), ended(run.State))
+		if run.State.Type == orchestrator.TypeCrashed && run.ExitCode == exitRefused {
+			fmt.Fprintln(c.err, paint(c.errStyled, dim, "hint: "+packingHint(bundle.KindTampered, nil)))
+		}
 	case completed && runtime != bundle.RuntimeExec:
 		err = c.print(func(w *bufio.Writer) {
 			w.Write(run.Result)

@@ -149,13 +149,9 @@ const maxVariable = 96 << 10
 // internalVariables are for the executor alone.
 var internalVariables = []string{"FLOWSHIP_EXECUTES", "FLOWSHIP_LEASE", "FLOWSHIP_STATE", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP"}
 
-// plainJSON takes back the escapes that encoders of Go make for the sake of HTML. A backslash
-// that is itself escaped begins none.
-var plainJSON = strings.NewReplacer(`\\`, `\\`, `\u003c`, "<", `\u003e`, ">", `\u0026`, "&", `\u2028`, "\u2028", `\u2029`, "\u2029")
-
 // environ is the command's environment; it writes the parameters' file.
 func (x *execution) environ(result string) ([]string, error) {
-	parameters := []byte(plainJSON.Replace(string(x.document.Parameters())))
+	parameters := x.document.Parameters()
 	file := filepath.Join(x.scratch, "parameters.json")
 	if err := os.WriteFile(file, parameters, 0o600); err != nil {
 		return nil, err

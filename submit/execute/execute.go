@@ -100,6 +100,9 @@ type FlowRun struct {
 	Timeout float64 `json:"timeout_seconds,omitempty"`
 }
 
+// Encode is [json.Marshal] that keeps the characters of the parameters.
+func (r *FlowRun) Encode() (json.RawMessage, error) { return encodeJSON(r) }
+
 // Exit codes of a bundle that was not run, or for too long. A command's own are passed through,
 // a flow's function that did not return gives 1.
 const (
@@ -223,7 +226,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &stopped):
 		return signalCode(stopped.signal)
-	case bundle.KindOf(err) == bundle.KindTampered, bundle.KindOf(err) == bundle.KindRefused, errors.Is(err, ErrPrefectAPI):
+	case bundle.KindOf(err) == bundle.KindTampered, bundle.KindOf(err) == bundle.KindRefused:
 		return ExitRefused
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, ErrNoPython):
 		return ExitNotFound

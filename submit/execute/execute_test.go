@@ -50,7 +50,7 @@ func store(t *testing.T, files map[string]string, inv bundle.Invocation, run exe
 	if run.Parameters == nil {
 		run.Parameters = json.RawMessage("{}")
 	}
-	member, err := json.Marshal(run)
+	member, err := run.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -246,7 +246,7 @@ func TestPythonIsNotThere(t *testing.T) {
 		{"no PATH", []string{}, "f.py:main", execute.ErrNoPython, `neither "python3" nor "python" is in PATH`, 4},
 		{"not as named", []string{"PATH=" + os.Getenv("PATH"), "FLOWSHIP_PYTHON=nonesuch"}, "f.py:main", execute.ErrNoPython, `"nonesuch", which FLOWSHIP_PYTHON names, is not there`, 4},
 		{"not a program", []string{"FLOWSHIP_PYTHON=" + notAProgram}, "f.py:main", execute.ErrNoPython, "cannot be run", 4},
-		{"a server", []string{"PATH=" + os.Getenv("PATH"), "PREFECT_API_URL=http://localhost:4200/api"}, "f.py:main", execute.ErrPrefectAPI, "PREFECT_API_URL is set", 3},
+		{"a server", []string{"PATH=" + os.Getenv("PATH"), "PREFECT_API_URL=http://localhost:4200/api"}, "f.py:main", execute.ErrPrefectAPI, "PREFECT_API_URL is set", 5},
 		{"outside", []string{"PATH=" + os.Getenv("PATH")}, "../f.py:main", nil, `"../f.py:main" is not of the form path/flow.py:name`, 3},
 		{"a module", []string{"PATH=" + os.Getenv("PATH")}, "module.main", nil, `"module.main" is not of the form path/flow.py:name`, 3},
 	} {

@@ -82,7 +82,7 @@ func (r *Record) record(ctx context.Context, s *storage.Store) error {
 	if s == nil {
 		return nil
 	}
-	b, err := r.encode()
+	b, err := encodeJSON(r)
 	if err == nil {
 		_, err = s.Put(ctx, RecordKey(r.ID), bytes.NewReader(b), storage.PutOptions{Size: int64(len(b)), SHA256: sha256.Sum256(b), Replace: true})
 	}
@@ -99,13 +99,13 @@ func (e *notRecordedError) Error() string        { return ErrNotRecorded.Error()
 func (e *notRecordedError) Unwrap() error        { return e.err }
 func (e *notRecordedError) Is(target error) bool { return target == ErrNotRecorded }
 
-// encode leaves the result's characters as the command wrote them: json.Marshal would write
-// five bytes more for a "<", and might make a record that is too large to be read.
-func (r *Record) encode() ([]byte, error) {
+// encodeJSON leaves characters as they were written: json.Marshal would write six bytes for a
+// "<", and might make a record that is too large to be read.
+func encodeJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	err := e.Encode(r)
+	err := e.Encode(v)
 	return b.Bytes(), err
 }
 
