@@ -15,11 +15,11 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"flowship": main})
 }
 
-// TestScript runs the scripts in testdata/script: every command, every kind of error, and the
+// TestScript runs the scripts in testdata/script at the top: every command, every kind of error, and the
 // examples of the README. A script has an empty home and stores of its own.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 "../../testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
