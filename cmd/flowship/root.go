@@ -57,10 +57,11 @@ func newRootCommand(c *console) *cobra.Command {
 needs) into a content-addressed bundle, proves what is in it, and runs it.
 
 Standard output carries a command's result and nothing else. Exit codes: 0 done;
-1 a difference (bundle diff), a run without a result (flow-run result); 2 bad usage or bad input; 3 a bundle that does not
-verify, or that is refused; 4 not found; 5 storage or backend not available;
-124 timed out; 130 interrupted. With "run -- COMMAND" it is the command's own; with
-"run ENTRYPOINT", 1 says that the flow failed.
+1 a difference (bundle diff), a run without a result (flow-run result); 2 bad usage
+or bad input; 3 a bundle that does not verify, or that is refused; 4 not found;
+5 storage or backend not available; 124 timed out; 130 interrupted. With
+"run -- COMMAND" it is the command's own; with "run ENTRYPOINT", 1 says that the flow
+failed.
 
 With -o json the result is one JSON document, and an error one line on standard
 error, {"error": {"kind", "message", "hint"}}. Kinds: usage empty whitespace null_byte
