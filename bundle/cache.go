@@ -3,16 +3,15 @@ package bundle
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	"crypto/sha256"
-	"encoding/hex"
 )
 
 // Cache remembers, per tree, what its files hashed to, keyed by what the file system says of

@@ -119,7 +119,7 @@ func (x *extraction) into(ctx context.Context, dir string) (_ *Manifest, err err
 		return nil, writeError(beside, err)
 	}
 	defer os.RemoveAll(staging)
-	if x.folds(staging) {
+	if folds(staging) {
 		if err := x.checkFolding(); err != nil {
 			return nil, err
 		}
@@ -182,7 +182,7 @@ func isEmpty(dir string) bool {
 }
 
 // folds reports whether the file system takes "a" and "A" for one name.
-func (x *extraction) folds(staging string) bool {
+func folds(staging string) bool {
 	probe := filepath.Join(staging, "Case")
 	if os.Mkdir(probe, 0o777) != nil {
 		return false

@@ -89,13 +89,9 @@ func (c *Client) Result(ctx context.Context, ref string) (json.RawMessage, error
 // document, and returns what it was. Its files stay in the store, for they may be those of other
 // runs as well. A run that is PENDING, RUNNING or CANCELLING is orchestrator.ErrUnfinished.
 func (c *Client) DeleteFlowRun(ctx context.Context, ref string) (*orchestrator.FlowRun, error) {
-	runs, err := c.currentRuns(ctx)
+	run, err := c.findFlowRun(ctx, ref)
 	if err != nil {
 		return nil, err
-	}
-	run, err := runs.FindFlowRun(ctx, ref)
-	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
 	}
 	if run.State.Type.UnderWay() {
 		return nil, fmt.Errorf("submit: %q: %w: it is %s", run.ID, orchestrator.ErrUnfinished, run.State.Name)
@@ -103,6 +99,10 @@ func (c *Client) DeleteFlowRun(ctx context.Context, ref string) (*orchestrator.F
 	// The run goes last: as long as it is there, what is left can be deleted again.
 	if err := deleteStored(ctx, run); err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
+	}
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if err := runs.DeleteFlowRun(ctx, run.ID); err != nil {
 		return nil, fmt.Errorf("submit: %w", err)

@@ -17,8 +17,6 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
-const exitCancelled = 130
-
 // launch has the bundle executed, waits for it and sees to it that the run ends in a final
 // state.
 func (s *submission) launch(ctx context.Context) (*Run, error) {
@@ -129,7 +127,7 @@ func (s *submission) cancel(ctx context.Context, running *launch.Running, cause 
 		message += fmt.Sprintf("; what it started may still run: %v", err)
 		now := time.Now().UTC()
 		state := orchestrator.NewState(orchestrator.TypeCancelled, message)
-		endErr := s.settle(ctx, &execute.Record{ID: s.run.ID, State: state, ExitCode: exitCancelled, Started: now, Ended: now})
+		endErr := s.settle(ctx, &execute.Record{ID: s.run.ID, State: state, ExitCode: execute.ExitCancelled, Started: now, Ended: now})
 		return nil, errors.Join(err, stateErr, endErr)
 	}
 	exit, err := running.Wait(ctx)
@@ -219,7 +217,7 @@ func (s *submission) ended(r *execute.Record, state orchestrator.State) {
 func exitCode(t orchestrator.StateType, code int) int {
 	switch {
 	case t == orchestrator.TypeCancelled:
-		return exitCancelled
+		return execute.ExitCancelled
 	case t != orchestrator.TypeCompleted && code == 0:
 		return 1
 	}

@@ -1,4 +1,4 @@
-// Flowship packs a workflow invocation (what to call, its arguments, the files it needs) into
+// Command flowship packs a workflow invocation (what to call, its arguments, the files it needs) into
 // a content-addressed bundle, proves what is in it, and runs it.
 //
 //	flowship bundle build flow.py:main --include data/ --out dist

@@ -103,14 +103,15 @@ type FlowRun struct {
 // Encode is [json.Marshal] that keeps the characters of the parameters.
 func (r *FlowRun) Encode() (json.RawMessage, error) { return encodeJSON(r) }
 
-// Exit codes of a bundle that was not run, or for too long. A command's own are passed through,
-// a flow's function that did not return gives 1.
+// Exit codes of a bundle that was not run, for too long, or until it was cancelled. A command's
+// own are passed through, a flow's function that did not return gives 1.
 const (
 	exitFailed      = 1
 	ExitRefused     = 3
 	ExitNotFound    = 4
 	ExitUnavailable = 5
 	ExitTimedOut    = 124
+	ExitCancelled   = 130
 )
 
 // Run runs the bundle whose document has the key in the store at url, and the digest.

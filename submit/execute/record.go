@@ -41,9 +41,6 @@ func RecordKey(flowRunID string) string { return "results/" + flowRunID + ".json
 // ErrNotRecorded: the record of a run could not be stored.
 var ErrNotRecorded = errors.New("the record of the run could not be stored")
 
-// codeCancelled is the exit code of a run that was cancelled.
-const codeCancelled = 130
-
 // Settle ends a run: it stores the record and then proposes its state, so that who sees a final
 // state finds the record. Where another state holds, the record follows it, and a run that is
 // being cancelled becomes CANCELLED. A run does not end COMPLETED whose record, hence its
@@ -71,7 +68,7 @@ func (r *Record) Settle(ctx context.Context, s *storage.Store, runs orchestrator
 			return lost
 		}
 		if r.State.Type == orchestrator.TypeCancelling {
-			r.State, r.ExitCode = orchestrator.NewState(orchestrator.TypeCancelled, out.State.Message), codeCancelled
+			r.State, r.ExitCode = orchestrator.NewState(orchestrator.TypeCancelled, out.State.Message), ExitCancelled
 		}
 	}
 	return lost
