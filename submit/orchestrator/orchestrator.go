@@ -24,6 +24,10 @@ var (
 	ErrAmbiguous = errors.New("more than one flow run")
 	// ErrUnfinished: the flow run would have to end first.
 	ErrUnfinished = errors.New("the flow run has not ended")
+	// ErrNoWorkPool: there is no such work pool.
+	ErrNoWorkPool = errors.New("work pool not found")
+	// ErrExists: there is a work pool of that name already.
+	ErrExists = errors.New("it exists already")
 )
 
 // FlowRun is one run of a flow.
@@ -35,12 +39,29 @@ type FlowRun struct {
 	WorkPool   string
 	Parameters json.RawMessage // a JSON object
 	Tags       []string
+	Version    string // of the flow, as its author counts; "" without one
+	Labels     map[string]string
 	Bundle     Bundle
+	Results    string          // URL of the store of its record; "" is the bundle's
 	Submission json.RawMessage // see [NewFlowRun]
-	State      State
-	Created    time.Time
-	Started    time.Time // when it was first RUNNING; zero before
-	Ended      time.Time // when it became final; zero before
+	// JobVariables are what the run says to the base job template of its work pool: a JSON object.
+	JobVariables json.RawMessage
+	// Infrastructure is what the platform calls the job that executes the run; "" before it was
+	// launched. Prefect: infrastructure_pid.
+	Infrastructure string
+	Priority       int // of two runs that are due, that with the lower number goes first
+	Policy         Policy
+	RunCount       int // how often it became RUNNING
+	State          State
+	Created        time.Time
+	Started        time.Time // when it was first RUNNING; zero before
+	Ended          time.Time // when it became final; zero before
+}
+
+// Policy says what becomes of a run that failed. Prefect: empirical_policy.
+type Policy struct {
+	Retries    int           // how often it is run again
+	RetryDelay time.Duration // and how much later
 }
 
 // Bundle says where a run's bundle is stored.
@@ -59,9 +80,16 @@ type NewFlowRun struct {
 	WorkPool   string
 	Parameters json.RawMessage // nil for {}
 	Tags       []string
+	Version    string
+	Labels     map[string]string
 	Bundle     Bundle
+	Results    string          // see [FlowRun]
 	Submission json.RawMessage // what the submitter wants to remember, as a JSON object; nil for {}
-	State      State
+	// JobVariables, Priority and Policy are those of [FlowRun]; nil variables are {}.
+	JobVariables json.RawMessage
+	Priority     int
+	Policy       Policy
+	State        State
 	// Lease is taken together with the creation. A run that is created PENDING needs one:
 	// without, nobody looks after it.
 	Lease *Lease
@@ -69,8 +97,9 @@ type NewFlowRun struct {
 
 // Filter chooses flow runs; the zero Filter chooses all.
 type Filter struct {
-	States []StateType // those in one of these; none: any
-	Limit  int         // 0: no limit
+	States   []StateType // those in one of these; none: any
+	WorkPool string      // those of this work pool; "": any
+	Limit    int         // 0: no limit
 }
 
 // Creator is what a submitter needs.
@@ -90,6 +119,33 @@ type StateSetter interface {
 // SetStateOptions are the options of SetState; nil is the default.
 type SetStateOptions struct {
 	Force bool // whatever the rules say
+	// Lease is taken together with the state, if the state is accepted: who claims a run by
+	// PENDING looks after it from that moment.
+	Lease *Lease
+}
+
+// Launched is what those need who launch a run.
+type Launched interface {
+	// SetInfrastructure notes what the platform calls the run's job.
+	SetInfrastructure(ctx context.Context, id, infrastructure string) error
+}
+
+// Queue is what a worker needs to find its work.
+type Queue interface {
+	// ScheduledFlowRuns returns runs of the work pool that are SCHEDULED and due before the
+	// moment, zero for now, at most limit: those with the lower priority number first, then by
+	// when they are due. None of a pool that is paused, and not more than the pool's concurrency
+	// limit leaves room for. It is a look, not a claim: the claim is the transition to PENDING, of
+	// which one succeeds, and which is rejected when the pool has no room left. Runs that are
+	// AwaitingRetry are not among them: who executes them runs them again.
+	ScheduledFlowRuns(ctx context.Context, workPool string, before time.Time, limit int) ([]*FlowRun, error)
+}
+
+// StateReader is what those need who wait for many.
+type StateReader interface {
+	// CurrentStates returns the states of the runs with these ids; one that is not there is left
+	// out.
+	CurrentStates(ctx context.Context, ids []string) (map[string]State, error)
 }
 
 // Reader is what those need who look.

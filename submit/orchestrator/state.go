@@ -43,6 +43,8 @@ type State struct {
 	Name      string    `json:"name"`
 	Message   string    `json:"message"`
 	Timestamp time.Time `json:"timestamp"`
+	// Scheduled is when a SCHEDULED run is due; zero is at once.
+	Scheduled time.Time `json:"-"`
 }
 
 // NewState makes a state of the type, now. Its name is Prefect's default for the type.
@@ -55,8 +57,13 @@ func NewNamedState(t StateType, name, message string) State {
 	return State{ID: uuid.NewString(), Type: t, Name: name, Message: message, Timestamp: time.Now().UTC()}
 }
 
-// NameTimedOut is the name of the FAILED state of a run that took too long.
-const NameTimedOut = "TimedOut"
+// Names of states that are not the type's default.
+const (
+	NameTimedOut      = "TimedOut"      // FAILED: it took too long
+	NameAwaitingRetry = "AwaitingRetry" // SCHEDULED: it failed, and its executor will run it again
+	NameRetrying      = "Retrying"      // RUNNING: again
+	NameSubmitting    = "Submitting"    // PENDING: claimed, about to be launched
+)
 
 func (t StateType) defaultName() string {
 	if t == "" {
