@@ -60,7 +60,7 @@ func TestLifeOfARun(t *testing.T) {
 	o := open(t, path)
 	want := orchestrator.NewFlowRun{
 		ID: uuid.NewString(), Flow: "train", Name: "tidy-newt", WorkPool: "local", Parameters: json.RawMessage(`{"a": 1}`), Tags: []string{"x", "y"},
-		Bundle: orchestrator.Bundle{URL: "file:///s", Key: "k", Digest: "sha256:00", FilesKey: "files/00.zip"},
+		Bundle:  orchestrator.Bundle{URL: "file:///s", Key: "k", Digest: "sha256:00", FilesKey: "files/00.zip"},
 		Version: "1.2", Labels: map[string]string{"team": "a"}, Results: "file:///r", Submission: json.RawMessage(`{"b":2}`),
 		JobVariables: json.RawMessage(`{"env": {}}`), Priority: -3, Policy: orchestrator.Policy{Retries: 2, RetryDelay: 1500 * time.Millisecond},
 		State: state(orchestrator.TypePending),
