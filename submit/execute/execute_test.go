@@ -95,7 +95,7 @@ func (r *runs) SetState(_ context.Context, id string, proposed orchestrator.Stat
 	if id != r.id {
 		return nil, fmt.Errorf("%q: %w", id, orchestrator.ErrNotFound)
 	}
-	out := orchestrator.Decide(r.states[len(r.states)-1], proposed)
+	out := orchestrator.Decide(r.states[len(r.states)-1], proposed, orchestrator.RunFacts{})
 	if out.Status == orchestrator.Accepted {
 		r.states = append(r.states, out.State)
 	}
