@@ -38,7 +38,7 @@ func (c *Client) FlowRun(ctx context.Context, ref string) (*Run, error) {
 	}
 	record, err := readRecord(ctx, stored)
 	switch {
-	case errors.Is(err, storage.ErrNotFound):
+	case errors.Is(err, execute.ErrNoRecord):
 	case err != nil:
 		return nil, fmt.Errorf("submit: %w", err)
 	default:
@@ -123,14 +123,13 @@ func (c *Client) findFlowRun(ctx context.Context, ref string) (*orchestrator.Flo
 	return run, nil
 }
 
-// readRecord returns what the run left, or storage.ErrNotFound.
+// readRecord returns what the run left, or execute.ErrNoRecord.
 func readRecord(ctx context.Context, run *orchestrator.FlowRun) (*execute.Record, error) {
-	store, err := storage.Open(ctx, run.Bundle.URL, nil)
-	if err != nil {
-		return nil, err
+	url := run.Results
+	if url == "" {
+		url = run.Bundle.URL
 	}
-	defer store.Close()
-	return execute.ReadRecord(ctx, store, run.ID)
+	return execute.ReadRecord(ctx, url, run.ID)
 }
 
 // deleteStored removes what is stored for this run alone.

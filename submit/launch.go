@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/flowship/flowship/launch"
-	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
@@ -165,8 +164,8 @@ func (s *submission) conclude(ctx context.Context, exit *launch.Exit, cancelled,
 		s.ended(&execute.Record{ExitCode: exit.Code}, state)
 		return nil
 	}
-	record, err := execute.ReadRecord(ctx, s.bucket, s.run.ID)
-	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+	record, err := execute.ReadRecord(ctx, s.run.Bundle.URL, s.run.ID)
+	if err != nil && !errors.Is(err, execute.ErrNoRecord) {
 		if state.Type == orchestrator.TypeCompleted {
 			return err // its result is not known
 		}
@@ -200,7 +199,7 @@ func (s *submission) conclude(ctx context.Context, exit *launch.Exit, cancelled,
 // settle ends the run as the record says, unless it has ended already.
 func (s *submission) settle(ctx context.Context, r *execute.Record) error {
 	r.ExitCode = exitCode(r.State.Type, r.ExitCode)
-	err := r.Settle(ctx, s.bucket, s.runs)
+	err := r.Settle(ctx, s.run.Bundle.URL, s.runs)
 	if errors.Is(err, execute.ErrNotRecorded) {
 		s.warn(err)
 		err = nil
