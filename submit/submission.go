@@ -69,7 +69,7 @@ func (s *submission) place(ctx context.Context) (err error) {
 	if s.runs, err = s.currentRuns(ctx); err != nil {
 		return err
 	}
-	if s.pool, err = s.workPool(ctx, s.WorkPool); err != nil {
+	if s.pool, err = s.workPool(ctx, s.Invocation.WorkPool); err != nil {
 		return err
 	}
 	if s.mode != modeQueue { // a worker knows for itself what it can launch

@@ -26,6 +26,9 @@ func (c *Client) infrastructure(poolType string) (*launch.Infrastructure, error)
 	if poolType != processinfra.Type {
 		return nil, fmt.Errorf("%w: %q; want %q", ErrNoDriver, poolType, processinfra.Type)
 	}
+	if err := os.MkdirAll(c.path("run"), 0o700); err != nil {
+		return nil, err
+	}
 	return c.infra, nil
 }
 
@@ -170,7 +173,7 @@ func (c *Client) withWorkPool(ctx context.Context, name string, do func(backend)
 // The steps of a pool whose bundles are stored in a folder.
 const (
 	uploadStep  = "flowship.step.upload"
-	executeStep = "flowship.step.execute"
+	executionStep = "flowship.step.execute"
 	pathOption  = "path"
 )
 
@@ -204,7 +207,7 @@ func (c *Client) ConfigureLocalStorage(ctx context.Context, name, dir string, la
 	if launcher == nil {
 		launcher = &launch.Launcher{}
 	}
-	text, err := json.Marshal(storageConfiguration{Upload: step(uploadStep, launcher.Upload), Execution: step(executeStep, launcher.Execution)})
+	text, err := json.Marshal(storageConfiguration{Upload: step(uploadStep, launcher.Upload), Execution: step(executionStep, launcher.Execution)})
 	if err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
