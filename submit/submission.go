@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -77,9 +78,9 @@ func (s *submission) place(ctx context.Context) (err error) {
 			return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
 		}
 	}
-	settings := launch.Settings{Type: s.Type, Config: s.JobVariables}
-	if s.Type != "" {
-		if err := settings.Fits(s.pool.Type); err != nil {
+	if s.Type != "" && s.Type != s.pool.Type {
+		settings := launch.Settings{Type: s.Type, Config: s.JobVariables}
+		if err := cmp.Or(settings.Check(), settings.Fits(s.pool.Type)); err != nil {
 			return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{err.Error()})
 		}
 	}
