@@ -1,0 +1,4 @@
+package launch
+
+// Launcher is declared by another part.
+type Launcher struct{ Upload, Execution []string }
