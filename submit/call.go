@@ -137,7 +137,7 @@ func await(ctx context.Context, inputs []awaited) (map[string]json.RawMessage, e
 			parameters[input.future.ID()] = input.parameter
 		}
 	}
-	for f, err := range AsCompleted(ctx, futures...) {
+	for f, err := range asCompleted(ctx, futures) {
 		var result json.RawMessage
 		if err == nil {
 			result, err = f.result(ctx)

@@ -52,9 +52,12 @@ type AnyFuture interface {
 	Cancel(ctx context.Context) error
 	OnDone(callback func(State))
 	resultType() reflect.Type
+	ask(ctx context.Context, what question) (State, error)
 	result(ctx context.Context) (json.RawMessage, error)
-	knownFinal() *State
 }
+
+// question is what a backend can be asked about a run's state.
+type question func(b backend, ctx context.Context, id string) (State, error)
 
 func newFuture[T any](b backend, id string) *Future[T] { return &Future[T]{id: id, backend: b} }
 
@@ -97,7 +100,7 @@ func (e *RunError) Error() string {
 
 func (e *RunError) Unwrap() error { return e.cause }
 
-var errNoFuture = errors.New("submit: there is no flow run: it was not submitted")
+var errNoFuture = errors.New("there is no flow run: it was not submitted")
 
 // ID is the id of the flow run, a UUID.
 func (f *Future[T]) ID() string {
@@ -112,15 +115,25 @@ func (f *Future[T]) Equal(other AnyFuture) bool { return other != nil && f.ID() 
 
 // State returns the run's state at this moment. It never waits for the run.
 func (f *Future[T]) State(ctx context.Context) (State, error) {
-	return f.ask(ctx, backend.State)
+	state, err := f.ask(ctx, backend.State)
+	return state, ours(err)
 }
 
 // Wait returns the run's final state. That the run did not succeed is no error.
 func (f *Future[T]) Wait(ctx context.Context) (State, error) {
-	return f.ask(ctx, backend.Wait)
+	state, err := f.ask(ctx, backend.Wait)
+	return state, ours(err)
 }
 
-func (f *Future[T]) ask(ctx context.Context, what func(backend, context.Context, string) (State, error)) (State, error) {
+// ours says where an error comes from.
+func ours(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("submit: %w", err)
+}
+
+func (f *Future[T]) ask(ctx context.Context, what question) (State, error) {
 	if f == nil {
 		return State{}, errNoFuture
 	}
@@ -144,7 +157,7 @@ func (f *Future[T]) errorf(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = fmt.Errorf("%w: %w", ended, err)
 	}
-	return fmt.Errorf("submit: flow run %q: %w", f.id, err)
+	return fmt.Errorf("flow run %q: %w", f.id, err)
 }
 
 // Result waits for the run and returns what the flow returned, or a *[RunError].
@@ -152,21 +165,21 @@ func (f *Future[T]) Result(ctx context.Context) (T, error) {
 	var value T
 	text, err := f.result(ctx)
 	if err != nil {
-		return value, err
+		return value, ours(err)
 	}
 	if err := decodeResult(text, &value); err != nil {
-		return value, f.errorf(ctx, fmt.Errorf("result: %w", err))
+		return value, fmt.Errorf("submit: result of flow run %q: %w", f.id, err)
 	}
 	return value, nil
 }
 
 func (f *Future[T]) result(ctx context.Context) (json.RawMessage, error) {
-	state, err := f.Wait(ctx)
+	state, err := f.ask(ctx, backend.Wait)
 	if err != nil {
 		return nil, err
 	}
 	if state.Type != completed {
-		return nil, fmt.Errorf("submit: %w", &RunError{FlowRunID: f.id, State: state, Message: state.Message})
+		return nil, &RunError{FlowRunID: f.id, State: state, Message: state.Message}
 	}
 	text, err := f.backend.Result(ctx, f.id)
 	if err != nil {
@@ -179,13 +192,13 @@ func (f *Future[T]) result(ctx context.Context) (json.RawMessage, error) {
 // ended, and that is no error.
 func (f *Future[T]) Cancel(ctx context.Context) error {
 	if f == nil {
-		return errNoFuture
+		return ours(errNoFuture)
 	}
 	if f.knownFinal() != nil {
 		return nil
 	}
 	if _, err := f.backend.Cancel(ctx, f.id); err != nil {
-		return f.errorf(ctx, err)
+		return ours(f.errorf(ctx, err))
 	}
 	return nil
 }
@@ -245,7 +258,7 @@ const (
 func (f *Future[T]) outlast() (State, error) {
 	ctx := context.Background()
 	for failures := 1; ; failures++ {
-		state, err := f.Wait(ctx)
+		state, err := f.ask(ctx, backend.Wait)
 		if err == nil || failures == patience || errors.Is(err, orchestrator.ErrNotFound) {
 			return state, err
 		}
@@ -254,9 +267,6 @@ func (f *Future[T]) outlast() (State, error) {
 }
 
 func (f *Future[T]) knownFinal() *State {
-	if f == nil {
-		return nil
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.final

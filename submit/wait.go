@@ -18,7 +18,7 @@ func Wait(ctx context.Context, futures ...AnyFuture) (done, pending []AnyFuture)
 	var waiting sync.WaitGroup
 	for i, f := range futures {
 		waiting.Go(func() {
-			_, err := f.Wait(ctx)
+			_, err := f.ask(ctx, backend.Wait)
 			if err != nil && ctx.Err() != nil {
 				// It may have ended before ctx did.
 				var now State
@@ -47,7 +47,7 @@ func stateNow(ctx context.Context, f AnyFuture) (State, error) {
 		defer stop()
 		ctx = short
 	}
-	return f.State(ctx)
+	return f.ask(ctx, backend.State)
 }
 
 // AsCompleted yields each run once, when it has ended: those that have already first, in the
@@ -57,6 +57,16 @@ func stateNow(ctx context.Context, f AnyFuture) (State, error) {
 // When ctx ends first, a last pair tells how many are unfinished and holds the first of these;
 // its error is that of ctx.
 func AsCompleted(ctx context.Context, futures ...AnyFuture) iter.Seq2[AnyFuture, error] {
+	return func(yield func(AnyFuture, error) bool) {
+		for f, err := range asCompleted(ctx, futures) {
+			if !yield(f, ours(err)) {
+				return
+			}
+		}
+	}
+}
+
+func asCompleted(ctx context.Context, futures []AnyFuture) iter.Seq2[AnyFuture, error] {
 	return func(yield func(AnyFuture, error) bool) {
 		left := distinct(futures)
 		all := len(left)
@@ -95,7 +105,7 @@ func AsCompleted(ctx context.Context, futures ...AnyFuture) iter.Seq2[AnyFuture,
 			}
 		}
 		if len(left) > 0 {
-			yield(left[0], fmt.Errorf("submit: %d (of %d) futures unfinished: %w", len(left), all, endOf(ctx)))
+			yield(left[0], fmt.Errorf("%d (of %d) futures unfinished: %w", len(left), all, endOf(ctx)))
 		}
 	}
 }
@@ -134,7 +144,7 @@ func waitForEach(ctx context.Context, futures []AnyFuture) <-chan end {
 	var waiting sync.WaitGroup
 	for _, f := range futures {
 		waiting.Go(func() {
-			state, err := f.Wait(ctx)
+			state, err := f.ask(ctx, backend.Wait)
 			ended <- end{f, state, err}
 		})
 	}
