@@ -172,6 +172,7 @@ func TestOnDoneOutlasts(t *testing.T) {
 		s.change(func() { s.err = nil })
 		s.complete(f.ID(), "1")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(got) != 1 || got[0].Type != completed {
 			t.Errorf("%v", got)
 		}
