@@ -13,7 +13,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/flowship/flowship/bundle"
-	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -45,15 +44,6 @@ type Invocation struct {
 	// Stdout and Stderr get what the command or the flow prints as it comes; nil discards it.
 	// An *os.File becomes its own.
 	Stdout, Stderr io.Writer
-
-	Pool, Type   string
-	JobVariables map[string]any
-	Launcher     *launch.Launcher
-	Retries      int
-	RetryDelay   time.Duration
-	Version      string
-	Labels       map[string]string
-	Program      *Program
 
 	// Kill, when closed, has a run that is being cancelled killed at once; nil never is.
 	Kill <-chan struct{}

@@ -1,4 +1,0 @@
-package launch
-
-// Launcher is declared by another part.
-type Launcher struct{ Upload, Execution []string }
