@@ -56,16 +56,16 @@ func (c *BoundCall[Out]) Run(ctx context.Context) (out Out, err error) {
 
 // Submit is [Flow.Submit] with the arguments. It waits for those that are futures.
 func (c *BoundCall[Out]) Submit(ctx context.Context) (*Future[Out], error) {
-	return c.send(ctx, backend.Submit)
+	return c.send(ctx, submitter.Submit)
 }
 
 // SubmitToWorkPool is [Flow.SubmitToWorkPool] with the arguments. It waits for those that are
 // futures.
 func (c *BoundCall[Out]) SubmitToWorkPool(ctx context.Context) (*Future[Out], error) {
-	return c.send(ctx, backend.SubmitToWorkPool)
+	return c.send(ctx, submitter.SubmitToWorkPool)
 }
 
-func (c *BoundCall[Out]) send(ctx context.Context, mode func(backend, context.Context, Invocation) (*Run, error)) (*Future[Out], error) {
+func (c *BoundCall[Out]) send(ctx context.Context, mode func(submitter, context.Context, Invocation) (*Run, error)) (*Future[Out], error) {
 	in, err := c.resolve(ctx)
 	if err != nil {
 		return nil, c.definition.errorf(err)

@@ -160,9 +160,9 @@ func (s *shelf) untilWaiting(t *testing.T, n int) {
 }
 
 // known has the flow look as if Main had been called with it.
-func known[In, Out any](f *Flow[In, Out], b backend) *Flow[In, Out] {
+func known[In, Out any](f *Flow[In, Out], s submitter) *Flow[In, Out] {
 	source := "main.go"
 	f.definition.main.Store(&source)
-	f.binding.backend = b
+	f.binding.runs = s
 	return f
 }

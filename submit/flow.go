@@ -182,12 +182,12 @@ func (f *Flow[In, Out]) Run(ctx context.Context, in In) (Out, error) {
 // Submit launches a run of the flow from here and does not wait for its end. The run goes on
 // when this program ends.
 func (f *Flow[In, Out]) Submit(ctx context.Context, in In) (*Future[Out], error) {
-	return send[Out](ctx, f.definition, f.binding, in, backend.Submit)
+	return send[Out](ctx, f.definition, f.binding, in, submitter.Submit)
 }
 
 // SubmitToWorkPool queues a run of the flow for a worker of the work pool.
 func (f *Flow[In, Out]) SubmitToWorkPool(ctx context.Context, in In) (*Future[Out], error) {
-	return send[Out](ctx, f.definition, f.binding, in, backend.SubmitToWorkPool)
+	return send[Out](ctx, f.definition, f.binding, in, submitter.SubmitToWorkPool)
 }
 
 // binding is where and how a flow runs. It is a value, and what it refers to is never changed.
@@ -195,8 +195,8 @@ type binding struct {
 	infra     Infrastructure // its JobVariables are nil
 	variables json.RawMessage
 	opts      Options
-	backend   backend // nil: that of infra
-	err       error   // what can be in no binding
+	runs      submitter // nil: that of infra
+	err       error     // what can be in no binding
 }
 
 func (b binding) on(i Infrastructure) binding {
@@ -253,7 +253,7 @@ func given[T any](p *T) T {
 func (b binding) invocation(ctx context.Context, d *definition, parameters json.RawMessage) (Invocation, error) {
 	inv := Invocation{
 		Runtime: bundle.RuntimeGo, Entrypoint: ":" + d.name, Dir: b.infra.Dir, Include: b.infra.IncludeFiles, Parameters: parameters,
-		Pool: b.infra.WorkPool, Type: b.infra.Type, Launcher: b.infra.Launcher,
+		Checked: true, WorkPool: b.infra.WorkPool, Type: b.infra.Type, Launcher: b.infra.Launcher,
 		Name: given(b.opts.Name), Tags: b.opts.Tags, Timeout: given(b.opts.Timeout), Version: given(b.opts.Version), Labels: b.opts.Labels,
 		Retries: given(b.opts.Retries), RetryDelay: given(b.opts.RetryDelay),
 	}
@@ -276,7 +276,7 @@ func (b binding) invocation(ctx context.Context, d *definition, parameters json.
 }
 
 // prepare is all that comes before anything is stored: the backend and the description of a run.
-func prepare(ctx context.Context, d *definition, b binding, in any) (backend, Invocation, error) {
+func prepare(ctx context.Context, d *definition, b binding, in any) (submitter, Invocation, error) {
 	parameters, err := d.parameters(in)
 	if err == nil {
 		err = b.err
@@ -289,8 +289,8 @@ func prepare(ctx context.Context, d *definition, b binding, in any) (backend, In
 		return nil, inv, err
 	}
 	switch {
-	case b.backend != nil:
-		return b.backend, inv, nil
+	case b.runs != nil:
+		return b.runs, inv, nil
 	case b.infra.Client != nil:
 		return b.infra.Client, inv, nil
 	}
@@ -340,7 +340,7 @@ func run[Out any](ctx context.Context, d *definition, b binding, in any) (out Ou
 	return out, nil
 }
 
-func send[Out any](ctx context.Context, d *definition, b binding, in any, mode func(backend, context.Context, Invocation) (*Run, error)) (*Future[Out], error) {
+func send[Out any](ctx context.Context, d *definition, b binding, in any, mode func(submitter, context.Context, Invocation) (*Run, error)) (*Future[Out], error) {
 	client, inv, err := prepare(ctx, d, b, in)
 	if err != nil {
 		return nil, d.errorf(err)

@@ -34,7 +34,7 @@ func noTraining(context.Context, trainIn) (trainOut, error) { return trainOut{},
 // described is what a submission of the flow would say.
 func described(t *testing.T, f *Flow[trainIn, trainOut]) Invocation {
 	t.Helper()
-	s := f.binding.backend.(*shelf)
+	s := f.binding.runs.(*shelf)
 	future, err := f.Submit(t.Context(), trainIn{Dataset: "<a>"})
 	if err != nil {
 		t.Fatal(err)

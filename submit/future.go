@@ -19,8 +19,8 @@ type State = orchestrator.State
 
 const completed = orchestrator.TypeCompleted
 
-// backend is what flows and futures need of a [Client].
-type backend interface {
+// submitter is what flows and futures need of a [Client].
+type submitter interface {
 	Run(ctx context.Context, inv Invocation) (*Run, error)
 	Submit(ctx context.Context, inv Invocation) (*Run, error)
 	SubmitToWorkPool(ctx context.Context, inv Invocation) (*Run, error)
@@ -36,8 +36,8 @@ type backend interface {
 //
 // When a method's ctx ends, the error is that of ctx, and the run goes on.
 type Future[T any] struct {
-	id      string
-	backend backend
+	id   string
+	runs submitter
 
 	mu        sync.Mutex
 	final     *State        // nil before it is known
@@ -56,10 +56,10 @@ type AnyFuture interface {
 	result(ctx context.Context) (json.RawMessage, error)
 }
 
-// question is what a backend can be asked about a run's state.
-type question func(b backend, ctx context.Context, id string) (State, error)
+// question is what a submitter can be asked about a run's state.
+type question func(s submitter, ctx context.Context, id string) (State, error)
 
-func newFuture[T any](b backend, id string) *Future[T] { return &Future[T]{id: id, backend: b} }
+func newFuture[T any](s submitter, id string) *Future[T] { return &Future[T]{id: id, runs: s} }
 
 // Attach returns the future of a flow run that was submitted from anywhere in the environment's
 // backend. Whether there is such a run turns out when the future is asked.
@@ -115,13 +115,13 @@ func (f *Future[T]) Equal(other AnyFuture) bool { return other != nil && f.ID() 
 
 // State returns the run's state at this moment. It never waits for the run.
 func (f *Future[T]) State(ctx context.Context) (State, error) {
-	state, err := f.ask(ctx, backend.State)
+	state, err := f.ask(ctx, submitter.State)
 	return state, ours(err)
 }
 
 // Wait returns the run's final state. That the run did not succeed is no error.
 func (f *Future[T]) Wait(ctx context.Context) (State, error) {
-	state, err := f.ask(ctx, backend.Wait)
+	state, err := f.ask(ctx, submitter.Wait)
 	return state, ours(err)
 }
 
@@ -140,7 +140,7 @@ func (f *Future[T]) ask(ctx context.Context, what question) (State, error) {
 	if final := f.knownFinal(); final != nil {
 		return *final, nil
 	}
-	state, err := what(f.backend, ctx, f.id)
+	state, err := what(f.runs, ctx, f.id)
 	if err != nil {
 		return State{}, f.errorf(ctx, err)
 	}
@@ -174,14 +174,14 @@ func (f *Future[T]) Result(ctx context.Context) (T, error) {
 }
 
 func (f *Future[T]) result(ctx context.Context) (json.RawMessage, error) {
-	state, err := f.ask(ctx, backend.Wait)
+	state, err := f.ask(ctx, submitter.Wait)
 	if err != nil {
 		return nil, err
 	}
 	if state.Type != completed {
 		return nil, &RunError{FlowRunID: f.id, State: state, Message: state.Message}
 	}
-	text, err := f.backend.Result(ctx, f.id)
+	text, err := f.runs.Result(ctx, f.id)
 	if err != nil {
 		return nil, f.errorf(ctx, err)
 	}
@@ -197,7 +197,7 @@ func (f *Future[T]) Cancel(ctx context.Context) error {
 	if f.knownFinal() != nil {
 		return nil
 	}
-	if _, err := f.backend.Cancel(ctx, f.id); err != nil {
+	if _, err := f.runs.Cancel(ctx, f.id); err != nil {
 		return ours(f.errorf(ctx, err))
 	}
 	return nil
@@ -258,7 +258,7 @@ const (
 func (f *Future[T]) outlast() (State, error) {
 	ctx := context.Background()
 	for failures := 1; ; failures++ {
-		state, err := f.ask(ctx, backend.Wait)
+		state, err := f.ask(ctx, submitter.Wait)
 		if err == nil || failures == patience || errors.Is(err, orchestrator.ErrNotFound) {
 			return state, err
 		}

@@ -253,11 +253,15 @@ func (p *process) parse(flags *flag.FlagSet, optional ...string) bool {
 			missing = append(missing, "--"+f.Name)
 		}
 	})
-	if flags.NArg() > 0 || len(missing) > 0 {
-		fmt.Fprintf(p.stderr, "submit: %s: missing %s, unexpected %q\n", flags.Name(), strings.Join(missing, ", "), flags.Args())
-		return false
+	switch {
+	case flags.NArg() > 0:
+		fmt.Fprintf(p.stderr, "submit: %s: unexpected %q\n", flags.Name(), flags.Args())
+	case len(missing) > 0:
+		fmt.Fprintf(p.stderr, "submit: %s: missing %s\n", flags.Name(), strings.Join(missing, ", "))
+	default:
+		return true
 	}
-	return true
+	return false
 }
 
 func (p *process) execute(ctx context.Context, flags *flag.FlagSet) int {
@@ -301,8 +305,7 @@ func (p *process) launch(ctx context.Context, flags *flag.FlagSet) int {
 	}
 	client, err := new(environment).client(ctx)
 	if err == nil {
-		defer client.Close()
-		err = client.Launch(ctx, *id, func() {})
+		err = errors.Join(client.LaunchDetached(ctx, *id, os.Stdout), client.Close())
 	}
 	if err != nil {
 		fmt.Fprintln(p.stderr, err)

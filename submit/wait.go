@@ -18,7 +18,7 @@ func Wait(ctx context.Context, futures ...AnyFuture) (done, pending []AnyFuture)
 	var waiting sync.WaitGroup
 	for i, f := range futures {
 		waiting.Go(func() {
-			_, err := f.ask(ctx, backend.Wait)
+			_, err := f.ask(ctx, submitter.Wait)
 			if err != nil && ctx.Err() != nil {
 				// It may have ended before ctx did.
 				var now State
@@ -47,7 +47,7 @@ func stateNow(ctx context.Context, f AnyFuture) (State, error) {
 		defer stop()
 		ctx = short
 	}
-	return f.ask(ctx, backend.State)
+	return f.ask(ctx, submitter.State)
 }
 
 // AsCompleted yields each run once, when it has ended: those that have already first, in the
@@ -144,7 +144,7 @@ func waitForEach(ctx context.Context, futures []AnyFuture) <-chan end {
 	var waiting sync.WaitGroup
 	for _, f := range futures {
 		waiting.Go(func() {
-			state, err := f.ask(ctx, backend.Wait)
+			state, err := f.ask(ctx, submitter.Wait)
 			ended <- end{f, state, err}
 		})
 	}
