@@ -50,7 +50,7 @@ func TestOnAndWith(t *testing.T) {
 	}
 	base := Invocation{Runtime: "go", Entrypoint: ":train", Dir: here, Parameters: json.RawMessage(`{"dataset":"<a>"}`)}
 	full := base
-	full.Pool, full.Type, full.Dir, full.Include = "pool", "process", "/base", []string{"data/"}
+	full.WorkPool, full.Type, full.Dir, full.Include = "pool", "process", "/base", []string{"data/"}
 	full.JobVariables = map[string]any{"env": map[string]any{"A": "1"}, "n": json.Number("2")}
 	full.Launcher = &launch.Launcher{Execution: []string{"nice"}}
 	full.Name, full.Tags, full.Retries, full.RetryDelay, full.Timeout = "name", []string{"x"}, 2, time.Second, time.Minute
