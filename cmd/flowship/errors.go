@@ -157,7 +157,7 @@ func kindOf(err error) kind {
 		return kind(bundle.KindTampered)
 	case errors.Is(err, storage.ErrConflict), errors.Is(err, orchestrator.ErrUnfinished), errors.Is(err, orchestrator.ErrExists):
 		return kind(bundle.KindConflict)
-	case errors.Is(err, orchestrator.ErrAmbiguous), errors.Is(err, submit.ErrNoDriver):
+	case errors.Is(err, orchestrator.ErrAmbiguous), errors.Is(err, orchestrator.ErrName), errors.Is(err, submit.ErrNoDriver):
 		return kindUsage
 	}
 	return kindInternal

@@ -19,8 +19,8 @@ func newStorageInspectCommand(c *console) *cobra.Command {
 		Short: "Show where the bundles of a work pool are stored",
 		Long: `Inspect shows how the storage of a work pool is configured.
 
-JSON: {"type", "upload": {…}, "execution": {…}}, the options of the two steps; {} when
-it is not configured.`,
+JSON: {"type", "upload": {…}, "execution": {…}}, the options of the two steps; {}
+when it is not configured.`,
 		Args: arguments("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runStorageInspect(cmd.Context(), c, args[0])
