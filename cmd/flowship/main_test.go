@@ -50,7 +50,8 @@ func TestScript(t *testing.T) {
 }
 
 // setGoEnv lets a script, whose home is empty, build with the caches that this test was built
-// with; FLOWSHIP is this program where PATH is not to find any.
+// with. REPO is the top of this repository, and FLOWSHIP this program where PATH is not to find
+// any.
 func setGoEnv(env *testscript.Env) error {
 	cache := os.Getenv("GOCACHE")
 	if cache == "" {
@@ -68,5 +69,7 @@ func setGoEnv(env *testscript.Env) error {
 	env.Setenv("GOPATH", build.Default.GOPATH)
 	env.Setenv("FLOWSHIP", self)
 	env.Setenv("SHELLPATH", env.Getenv("PATH"))
-	return nil
+	repo, err := filepath.Abs("../..")
+	env.Setenv("REPO", repo)
+	return err
 }
