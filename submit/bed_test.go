@@ -32,6 +32,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(twinsVariable) != "" {
+		twins()
+	}
+	submit.Main(flows()...)
 	switch {
 	case os.Getenv(executorVariable) != "" && len(os.Args) > 1 && os.Args[1] == "execute":
 		os.Exit(executor(os.Args[2:]))
