@@ -178,6 +178,13 @@ func aboutSubmission(err error) error {
 	if variable, ok := errors.AsType[*launch.VariableError](err); ok && variable.Reason == "" {
 		return &hinted{err: err, hint: "flowship work-pool inspect NAME -o json shows the job variables that there are"}
 	}
+	if failed, ok := errors.AsType[*submit.LaunchError](err); ok {
+		k := kindOf(err)
+		if k == kindInternal {
+			k = kindUnavailable
+		}
+		return &hinted{err: err, kind: k, hint: "flowship flow-run inspect " + shortID(failed.ID) + " shows the run, which is recorded"}
+	}
 	return aboutWorkPool(err)
 }
 
