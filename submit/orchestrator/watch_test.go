@@ -19,6 +19,7 @@ type watched struct {
 	asked, askedLoss  int
 	statesErr, endErr error
 	lost              []string // end with the next EndLost
+	endHangs          bool     // the next EndLost takes until its context ends
 }
 
 func newWatched(ids ...string) *watched {
@@ -66,10 +67,15 @@ func (w *watched) CurrentStates(ctx context.Context, ids []string) (map[string]o
 	return states, nil
 }
 
-func (w *watched) EndLost(context.Context) (int, error) {
+func (w *watched) EndLost(ctx context.Context) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.askedLoss++
+	if w.endHangs {
+		w.endHangs = false
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
 	if w.endErr != nil {
 		return 0, w.endErr
 	}
@@ -186,6 +192,22 @@ func TestAskerLeaves(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(reason)
 		startWait(ctx, w, "a").want(t, "", reason, 0)
+	})
+}
+
+// Who leaves while it asks for losses leaves that to the next one.
+func TestAskerLeavesInTheMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runs := newWatched("a")
+		runs.lost, runs.endHangs = []string{"a"}, true
+		w := orchestrator.NewWatcher(runs, tick)
+		ctx, cancel := context.WithTimeout(t.Context(), tick/2)
+		defer cancel()
+		leaves := startWait(ctx, w, "a")
+		synctest.Wait()
+		stays := startWait(t.Context(), w, "a")
+		leaves.want(t, "", context.DeadlineExceeded, tick/2)
+		stays.want(t, "CRASHED", nil, tick/2)
 	})
 }
 

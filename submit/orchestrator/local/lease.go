@@ -38,7 +38,7 @@ func (o *Orchestrator) insertLease(ctx context.Context, tx *sql.Tx, flowRunID st
 
 // Renew implements [orchestrator.Leaser].
 func (o *Orchestrator) Renew(ctx context.Context, l orchestrator.Lease) error {
-	result, err := o.db.ExecContext(ctx, "UPDATE lease SET renewed = ?, doubted = NULL WHERE id = ?", o.now().UnixMicro(), l.ID)
+	result, err := o.exec(ctx, "UPDATE lease SET renewed = ?, doubted = NULL WHERE id = ?", o.now().UnixMicro(), l.ID)
 	if err == nil {
 		err = wantRow(result, orchestrator.ErrLeaseLost)
 	}
@@ -50,7 +50,7 @@ func (o *Orchestrator) Renew(ctx context.Context, l orchestrator.Lease) error {
 
 // Release implements [orchestrator.Leaser].
 func (o *Orchestrator) Release(ctx context.Context, l orchestrator.Lease) error {
-	if _, err := o.db.ExecContext(ctx, "DELETE FROM lease WHERE id = ?", l.ID); err != nil {
+	if _, err := o.exec(ctx, "DELETE FROM lease WHERE id = ?", l.ID); err != nil {
 		return fmt.Errorf("orchestrator: release the %s's lease: %w", l.Holder, err)
 	}
 	return nil
@@ -95,9 +95,9 @@ const (
 // patience is how much longer the lease of a process lasts that is there and does not renew it.
 const patience = 20
 
-func (l *lease) judge(now time.Time, self string) (s standing, why string) {
+func (l *lease) judge(now time.Time, process life) (s standing, why string) {
 	longest := l.length
-	switch lifeOf(l.process, self) {
+	switch process {
 	case lifeEnded:
 		return gone, fmt.Sprintf("the %s (process %s) has ended", l.holder, pidOf(l.process))
 	case lifeGoesOn:
@@ -161,11 +161,16 @@ type verdict struct {
 // review returns the runs about which there is something to write.
 func (o *Orchestrator) review(leases []*lease) []verdict {
 	now, self := o.now(), o.self()
+	lives := map[string]life{} // a process may hold many
 	var verdicts []verdict
 	for len(leases) > 0 {
 		v := verdict{flowRunID: leases[0].flowRunID, state: leases[0].state, lost: true}
 		for len(leases) > 0 && leases[0].flowRunID == v.flowRunID {
-			s, why := leases[0].judge(now, self)
+			process := leases[0].process
+			if _, known := lives[process]; !known {
+				lives[process] = lifeOf(process, self)
+			}
+			s, why := leases[0].judge(now, lives[process])
 			switch s {
 			case gone:
 				v.why = append(v.why, why)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -22,7 +21,7 @@ func (o *Orchestrator) SetState(ctx context.Context, id string, proposed orchest
 		if err != nil {
 			return err
 		}
-		if out, err = o.decide(ctx, tx, run, proposed, opts.Force); err != nil {
+		if out, err = decide(ctx, tx, run, proposed, opts.Force); err != nil {
 			return err
 		}
 		if out.State.ID != run.state.ID {
@@ -41,7 +40,7 @@ func (o *Orchestrator) SetState(ctx context.Context, id string, proposed orchest
 	return out, nil
 }
 
-func (o *Orchestrator) decide(ctx context.Context, tx *sql.Tx, run *standsAtRow, proposed orchestrator.State, force bool) (*orchestrator.Outcome, error) {
+func decide(ctx context.Context, tx *sql.Tx, run *standsAtRow, proposed orchestrator.State, force bool) (*orchestrator.Outcome, error) {
 	current := run.state
 	switch {
 	case run.known && current.ID != proposed.ID:
@@ -51,8 +50,8 @@ func (o *Orchestrator) decide(ctx context.Context, tx *sql.Tx, run *standsAtRow,
 	}
 	// Only a claim asks for the pool.
 	if current.Type == orchestrator.TypeScheduled && proposed.Type == orchestrator.TypePending && run.workPool != "" {
-		pool, err := o.workPool(ctx, tx, run.workPool)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		pool, err := claimed(ctx, tx, run.workPool)
+		if err != nil {
 			return nil, err
 		}
 		run.facts.Pool = pool

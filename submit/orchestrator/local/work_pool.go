@@ -26,6 +26,31 @@ func (o *Orchestrator) workPool(ctx context.Context, db querier, name string) (*
 	return scanWorkPool(db.QueryRowContext(ctx, selectWorkPool+" WHERE p.name = ?", o.now().UnixMicro(), name))
 }
 
+// claimed returns what a claim needs to know of the pool; nil if there is none.
+func claimed(ctx context.Context, tx *sql.Tx, name string) (*orchestrator.WorkPool, error) {
+	pool := &orchestrator.WorkPool{Name: name}
+	var most sql.NullInt64
+	// Only a pool with a limit counts, which takes its time where thousands are under way.
+	err := tx.QueryRowContext(ctx, `
+		SELECT p.paused, p.concurrency_limit,
+			CASE WHEN p.concurrency_limit IS NULL THEN 0
+				ELSE (SELECT count(*) FROM flow_run r WHERE r.work_pool = p.name AND r.under_way = 1) END
+		FROM work_pool p WHERE p.name = ?`, name).Scan(&pool.Paused, &most, &pool.ActiveSlots)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	pool.ConcurrencyLimit = pointer(most)
+	return pool, err
+}
+
+func pointer(n sql.NullInt64) *int {
+	if !n.Valid {
+		return nil
+	}
+	v := int(n.Int64)
+	return &v
+}
+
 // WorkPool implements [orchestrator.WorkPoolReader].
 func (o *Orchestrator) WorkPool(ctx context.Context, name string) (*orchestrator.WorkPool, error) {
 	pool, err := o.workPool(ctx, o.db, name)
@@ -69,10 +94,7 @@ func scanWorkPool(row scanner) (*orchestrator.WorkPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if most.Valid {
-		n := int(most.Int64)
-		p.ConcurrencyLimit = &n
-	}
+	p.ConcurrencyLimit = pointer(most)
 	p.BaseJobTemplate = json.RawMessage(template)
 	if storage.Valid {
 		p.Storage = json.RawMessage(storage.String)

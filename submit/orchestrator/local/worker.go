@@ -49,7 +49,7 @@ func (o *Orchestrator) Heartbeat(ctx context.Context, w orchestrator.Worker) err
 
 // SignOff implements [orchestrator.WorkerRegistry].
 func (o *Orchestrator) SignOff(ctx context.Context, w orchestrator.Worker) error {
-	if _, err := o.db.ExecContext(ctx, "DELETE FROM worker WHERE work_pool = ? AND name = ?", w.WorkPool, w.Name); err != nil {
+	if _, err := o.exec(ctx, "DELETE FROM worker WHERE work_pool = ? AND name = ?", w.WorkPool, w.Name); err != nil {
 		return aboutPool(w.WorkPool, fmt.Errorf("sign off %q: %w", w.Name, err))
 	}
 	return nil
