@@ -16,7 +16,7 @@ import (
 
 // EnsureFlow implements [orchestrator.Creator].
 func (o *Orchestrator) EnsureFlow(ctx context.Context, name string) (id string, err error) {
-	err = o.transact(ctx, func(tx *sql.Tx) error {
+	err = o.transact(ctx, func(tx *transaction) error {
 		id, err = ensureFlow(ctx, tx, name)
 		return err
 	})
@@ -26,7 +26,7 @@ func (o *Orchestrator) EnsureFlow(ctx context.Context, name string) (id string, 
 	return id, nil
 }
 
-func ensureFlow(ctx context.Context, tx *sql.Tx, name string) (id string, err error) {
+func ensureFlow(ctx context.Context, tx *transaction, name string) (id string, err error) {
 	_, err = tx.ExecContext(ctx, "INSERT INTO flow (id, name, created) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
 		uuid.NewString(), name, time.Now().UnixMicro())
 	if err != nil {
@@ -60,7 +60,7 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 	if run.Labels == nil {
 		run.Labels = map[string]string{}
 	}
-	err := o.transact(ctx, func(tx *sql.Tx) error {
+	err := o.transact(ctx, func(tx *transaction) error {
 		if err := insertFlowRun(ctx, tx, run); err != nil || n.Lease == nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 }
 
 // insertFlowRun writes the run with its state, and fills in what follows from them.
-func insertFlowRun(ctx context.Context, tx *sql.Tx, run *orchestrator.FlowRun) error {
+func insertFlowRun(ctx context.Context, tx *transaction, run *orchestrator.FlowRun) error {
 	tags, err := json.Marshal(run.Tags)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 	"time"
@@ -12,7 +11,7 @@ import (
 
 // Hold implements [orchestrator.Leaser].
 func (o *Orchestrator) Hold(ctx context.Context, flowRunID string, l orchestrator.Lease) error {
-	err := o.transact(ctx, func(tx *sql.Tx) error {
+	err := o.transact(ctx, func(tx *transaction) error {
 		run, err := standsAt(ctx, tx, flowRunID, "")
 		if err != nil {
 			return err
@@ -28,7 +27,7 @@ func (o *Orchestrator) Hold(ctx context.Context, flowRunID string, l orchestrato
 	return nil
 }
 
-func (o *Orchestrator) insertLease(ctx context.Context, tx *sql.Tx, flowRunID string, l orchestrator.Lease) error {
+func (o *Orchestrator) insertLease(ctx context.Context, tx *transaction, flowRunID string, l orchestrator.Lease) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO lease (id, flow_run_id, holder, process, length, renewed) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET renewed = excluded.renewed, doubted = NULL`,
@@ -128,7 +127,7 @@ func (o *Orchestrator) EndLost(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	ended := 0
-	err = o.transact(ctx, func(tx *sql.Tx) error {
+	err = o.transact(ctx, func(tx *transaction) error {
 		leases, err := watched(ctx, tx)
 		if err != nil {
 			return err
@@ -187,7 +186,7 @@ func (o *Orchestrator) review(leases []*lease) []verdict {
 	return verdicts
 }
 
-func (o *Orchestrator) enforce(ctx context.Context, tx *sql.Tx, v verdict) error {
+func (o *Orchestrator) enforce(ctx context.Context, tx *transaction, v verdict) error {
 	for _, id := range v.doubtful {
 		if _, err := tx.ExecContext(ctx, "UPDATE lease SET doubted = ? WHERE id = ?", o.now().UnixMicro(), id); err != nil {
 			return err

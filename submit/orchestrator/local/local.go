@@ -43,6 +43,8 @@ type Orchestrator struct {
 	now  func() time.Time // by the wall clock, as everybody sees it
 	self func() string    // this process
 	busy time.Duration    // how long others are waited for
+
+	statements *statements
 }
 
 var _ interface {
@@ -105,7 +107,7 @@ func open(ctx context.Context, path string, timeout time.Duration) (*Orchestrato
 	}
 	// One process writes little: a second connection would only wait for the first.
 	db.SetMaxOpenConns(1)
-	o := &Orchestrator{db: db, now: time.Now, self: sync.OnceValue(identify), busy: timeout}
+	o := &Orchestrator{db: db, now: time.Now, self: sync.OnceValue(identify), busy: timeout, statements: newStatements()}
 	if err := retryBusy(ctx, timeout, func() error { return migrate(ctx, db) }); err != nil {
 		db.Close()
 		return nil, o.explain(err)
@@ -164,16 +166,21 @@ func (o *Orchestrator) explain(err error) error {
 }
 
 // transact runs do in a transaction that holds the lock on the file from its start.
-func (o *Orchestrator) transact(ctx context.Context, do func(tx *sql.Tx) error) error {
-	tx, err := o.db.BeginTx(ctx, nil)
+func (o *Orchestrator) transact(ctx context.Context, do func(tx *transaction) error) error {
+	began, err := o.db.BeginTx(ctx, nil)
 	if err != nil {
 		return o.explain(err)
 	}
+	tx := &transaction{Tx: began, statements: o.statements}
 	if err := do(tx); err != nil {
 		tx.Rollback()
 		return o.explain(err)
 	}
-	return o.explain(tx.Commit())
+	if err := tx.Commit(); err != nil {
+		return o.explain(err)
+	}
+	o.statements.count(ctx, o.db, tx.used)
+	return nil
 }
 
 // exec runs a statement that is a transaction of its own.
