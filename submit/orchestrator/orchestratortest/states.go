@@ -225,7 +225,6 @@ func testNoRetries(b *bed) {
 }
 
 func testCancellation(b *bed) {
-	cancelled := state("CANCELLED")
 	id, _ := b.in(due(time.Now().Add(time.Hour)))
 	if out := b.propose(id, state("CANCELLING")); out.Status != orchestrator.Rejected || out.State.Type != orchestrator.TypeCancelled {
 		b.Errorf("not yet launched: %+v", out)
@@ -242,8 +241,7 @@ func testCancellation(b *bed) {
 				b.Errorf("%s while it is being cancelled: %+v", late, out)
 			}
 		}
-		cancelled = state("CANCELLED")
-		b.accept(id, cancelled)
+		b.accept(id, state("CANCELLED"))
 		b.wantStates(id, s.Name, "Cancelling", "Cancelled")
 	}
 }
