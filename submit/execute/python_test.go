@@ -15,7 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/bundle"
-	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
@@ -217,13 +216,8 @@ func TestPythonRecord(t *testing.T) {
 	needPython(t)
 	s := store(t, map[string]string{"flow.py": "def main(): return '<é>&'"}, python("flow.py:main"), execute.FlowRun{})
 	s.run(t, execute.Options{})
-	st, err := storage.Open(t.Context(), s.url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.Close()
-	if r, err := execute.ReadRecord(t.Context(), st, s.id); err != nil || string(r.Result) != `"<é>&"` {
-		t.Errorf("%+v, %v", r, err)
+	if r := s.record(t); string(r.Result) != `"<é>&"` {
+		t.Errorf("%+v", r)
 	}
 }
 
