@@ -98,11 +98,7 @@ func (r *runs) SetState(_ context.Context, id string, proposed orchestrator.Stat
 		return nil, fmt.Errorf("%q: %w", id, orchestrator.ErrNotFound)
 	}
 	current := r.states[len(r.states)-1]
-	out := orchestrator.Decide(current, proposed)
-	if proposed.Type == orchestrator.TypeFailed && current.Type == orchestrator.TypeRunning && r.count <= r.policy.Retries {
-		out.Status, out.State = orchestrator.Rejected, orchestrator.NewNamedState(orchestrator.TypeScheduled, orchestrator.NameAwaitingRetry, proposed.Message)
-		out.State.Scheduled = time.Now().Add(r.policy.RetryDelay)
-	}
+	out := orchestrator.Decide(current, proposed, orchestrator.RunFacts{Policy: r.policy, RunCount: r.count})
 	if out.State.ID != current.ID {
 		r.states = append(r.states, out.State)
 		if out.State.Type == orchestrator.TypeRunning {

@@ -95,7 +95,7 @@ func (o *output) capture(to *sink, name string) (*os.File, error) {
 		return nil, err
 	}
 	s := &stream{r: r, w: w, to: to, leftover: -1}
-	s.lines = splitter{max: orchestrator.MaxMessage + 1, each: func(line []byte) { o.book.printed(name, line) }}
+	s.lines = splitter{max: maxLine, each: func(line []byte) { o.book.printed(name, line) }}
 	o.streams = append(o.streams, s)
 	return w, nil
 }
@@ -205,6 +205,9 @@ func (s *stream) over(n int, err error) bool {
 	s.leftover -= n
 	return s.leftover <= 0 || s.r.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil
 }
+
+// maxLine is how much of a line is looked at: it is longer than any message.
+const maxLine = 2 * orchestrator.MaxMessage
 
 // splitter cuts a stream into lines. Of a line that is longer than max, only so much comes.
 type splitter struct {

@@ -39,8 +39,9 @@ func ensureFlow(ctx context.Context, tx *sql.Tx, name string) (id string, err er
 // CreateFlowRun implements [orchestrator.Creator].
 func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlowRun) (*orchestrator.FlowRun, error) {
 	run := &orchestrator.FlowRun{
-		ID: n.ID, Flow: n.Flow, Name: n.Name, WorkPool: n.WorkPool, Parameters: n.Parameters, Tags: n.Tags, Bundle: n.Bundle,
-		Submission: n.Submission, State: n.State, Created: time.Now().UTC().Truncate(time.Microsecond),
+		ID: n.ID, Flow: n.Flow, Name: n.Name, WorkPool: n.WorkPool, Parameters: n.Parameters, Tags: n.Tags, Version: n.Version, Labels: n.Labels,
+		Bundle: n.Bundle, Results: n.Results, Submission: n.Submission, JobVariables: n.JobVariables, Priority: n.Priority, Policy: n.Policy,
+		State: n.State, Created: time.Now().UTC().Truncate(time.Microsecond),
 	}
 	if run.ID == "" {
 		run.ID = uuid.NewString()
@@ -48,34 +49,19 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 	if run.Name == "" {
 		run.Name = orchestrator.RandomName()
 	}
-	if run.Parameters == nil {
-		run.Parameters = json.RawMessage("{}")
-	}
-	if run.Submission == nil {
-		run.Submission = json.RawMessage("{}")
+	for _, object := range []*json.RawMessage{&run.Parameters, &run.Submission, &run.JobVariables} {
+		if *object == nil {
+			*object = json.RawMessage("{}")
+		}
 	}
 	if run.Tags == nil {
 		run.Tags = []string{}
 	}
-	tags, err := json.Marshal(run.Tags)
-	if err != nil {
-		return nil, err
+	if run.Labels == nil {
+		run.Labels = map[string]string{}
 	}
-	err = o.transact(ctx, func(tx *sql.Tx) error {
-		if run.FlowID, err = ensureFlow(ctx, tx, run.Flow); err != nil {
-			return err
-		}
-		b := &run.Bundle
-		_, err := tx.ExecContext(ctx, `
-			INSERT INTO flow_run (id, flow_id, name, work_pool, parameters, tags, bundle_url, bundle_key, digest, files_key,
-				submission, created, state_type, state_id)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '')`,
-			run.ID, run.FlowID, run.Name, run.WorkPool, string(run.Parameters), string(tags), b.URL, b.Key, b.Digest, b.FilesKey,
-			string(run.Submission), run.Created.UnixMicro())
-		if err != nil {
-			return err
-		}
-		if err := insertState(ctx, tx, run.ID, run.State); err != nil || n.Lease == nil {
+	err := o.transact(ctx, func(tx *sql.Tx) error {
+		if err := insertFlowRun(ctx, tx, run); err != nil || n.Lease == nil {
 			return err
 		}
 		return o.insertLease(ctx, tx, run.ID, *n.Lease)
@@ -86,9 +72,43 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 	return run, nil
 }
 
+// insertFlowRun writes the run with its state, and fills in what follows from them.
+func insertFlowRun(ctx context.Context, tx *sql.Tx, run *orchestrator.FlowRun) error {
+	tags, err := json.Marshal(run.Tags)
+	if err != nil {
+		return err
+	}
+	labels, err := json.Marshal(run.Labels)
+	if err != nil {
+		return err
+	}
+	if run.FlowID, err = ensureFlow(ctx, tx, run.Flow); err != nil {
+		return err
+	}
+	b := &run.Bundle
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO flow_run (id, flow_id, name, work_pool, parameters, tags, version, labels, bundle_url, bundle_key, digest, files_key,
+			results, submission, job_variables, priority, retries, retry_delay, created, state_type, state_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '')`,
+		run.ID, run.FlowID, run.Name, run.WorkPool, string(run.Parameters), string(tags), run.Version, string(labels), b.URL, b.Key, b.Digest, b.FilesKey,
+		run.Results, string(run.Submission), string(run.JobVariables), run.Priority, run.Policy.Retries, run.Policy.RetryDelay.Microseconds(),
+		run.Created.UnixMicro())
+	if err != nil {
+		return err
+	}
+	if run.State.Type == orchestrator.TypeRunning {
+		run.RunCount, run.Started = 1, run.State.Timestamp
+	}
+	if run.State.Type.Final() {
+		run.Ended = run.State.Timestamp
+	}
+	return setState(ctx, tx, run.ID, run.WorkPool, run.State)
+}
+
 const selectFlowRun = `
-	SELECT r.id, r.flow_id, f.name, r.name, r.work_pool, r.parameters, r.tags, r.bundle_url, r.bundle_key, r.digest, r.files_key,
-		r.submission, r.created, r.started, r.ended, s.id, s.type, s.name, s.message, s.timestamp
+	SELECT r.id, r.flow_id, f.name, r.name, r.work_pool, r.parameters, r.tags, r.version, r.labels, r.bundle_url, r.bundle_key, r.digest, r.files_key,
+		r.results, r.submission, r.job_variables, r.infrastructure, r.priority, r.retries, r.retry_delay, r.run_count, r.created, r.started, r.ended,
+		` + stateColumns + `
 	FROM flow_run r JOIN flow f ON f.id = r.flow_id JOIN state s ON s.id = r.state_id`
 
 // FlowRun implements [orchestrator.Reader].
@@ -102,18 +122,21 @@ func (o *Orchestrator) FlowRun(ctx context.Context, id string) (*orchestrator.Fl
 
 // FlowRuns implements [orchestrator.Reader].
 func (o *Orchestrator) FlowRuns(ctx context.Context, filter orchestrator.Filter) ([]*orchestrator.FlowRun, error) {
-	query, args := selectFlowRun, []any{}
+	conditions, args := []string{}, []any{}
 	if len(filter.States) > 0 {
-		query += " WHERE r.state_type IN (?" + strings.Repeat(", ?", len(filter.States)-1) + ")"
+		conditions = append(conditions, "r.state_type IN (?"+strings.Repeat(", ?", len(filter.States)-1)+")")
 		for _, s := range filter.States {
 			args = append(args, string(s))
 		}
 	}
-	query += " ORDER BY r.created DESC, r.rowid DESC"
-	if filter.Limit > 0 {
-		query += " LIMIT ?"
-		args = append(args, filter.Limit)
+	if filter.WorkPool != "" {
+		conditions, args = append(conditions, "r.work_pool = ?"), append(args, filter.WorkPool)
 	}
+	query := selectFlowRun
+	if len(conditions) > 0 {
+		query += " WHERE " + strings.Join(conditions, " AND ")
+	}
+	query, args = query+" ORDER BY r.created DESC, r.rowid DESC LIMIT ?", append(args, limit(filter.Limit))
 	runs, err := all(ctx, o.db, scanFlowRun, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("orchestrator: list flow runs: %w", err)
@@ -134,24 +157,25 @@ type scanner interface{ Scan(dest ...any) error }
 
 func scanFlowRun(row scanner) (*orchestrator.FlowRun, error) {
 	var (
-		r                            orchestrator.FlowRun
-		parameters, tags, submission string
-		created, stamp               int64
-		started, ended               sql.NullInt64
-		b                            = &r.Bundle
-		stateType, name, id, message string
+		r                                                  orchestrator.FlowRun
+		parameters, tags, labels, submission, jobVariables string
+		b                                                  = &r.Bundle
 	)
-	err := row.Scan(&r.ID, &r.FlowID, &r.Flow, &r.Name, &r.WorkPool, &parameters, &tags, &b.URL, &b.Key, &b.Digest, &b.FilesKey,
-		&submission, &created, &started, &ended, &id, &stateType, &name, &message, &stamp)
+	err := row.Scan(append([]any{
+		&r.ID, &r.FlowID, &r.Flow, &r.Name, &r.WorkPool, &parameters, &tags, &r.Version, &labels, &b.URL, &b.Key, &b.Digest, &b.FilesKey,
+		&r.Results, &submission, &jobVariables, &r.Infrastructure, &r.Priority, &r.Policy.Retries, micros{&r.Policy.RetryDelay}, &r.RunCount,
+		moment{&r.Created}, moment{&r.Started}, moment{&r.Ended},
+	}, into(&r.State)...)...)
 	if err != nil {
 		return nil, err
 	}
-	r.Parameters, r.Submission = json.RawMessage(parameters), json.RawMessage(submission)
+	r.Parameters, r.Submission, r.JobVariables = json.RawMessage(parameters), json.RawMessage(submission), json.RawMessage(jobVariables)
 	if err := json.Unmarshal([]byte(tags), &r.Tags); err != nil {
 		return nil, fmt.Errorf("tags: %w", err)
 	}
-	r.Created, r.Started, r.Ended = moment(created), nullable(started), nullable(ended)
-	r.State = orchestrator.State{ID: id, Type: orchestrator.StateType(stateType), Name: name, Message: message, Timestamp: moment(stamp)}
+	if err := json.Unmarshal([]byte(labels), &r.Labels); err != nil {
+		return nil, fmt.Errorf("labels: %w", err)
+	}
 	return &r, nil
 }
 
@@ -177,13 +201,4 @@ func all[T any](ctx context.Context, db querier, scan func(scanner) (T, error), 
 		list = append(list, row)
 	}
 	return list, rows.Err()
-}
-
-func moment(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
-
-func nullable(micro sql.NullInt64) time.Time {
-	if !micro.Valid {
-		return time.Time{}
-	}
-	return moment(micro.Int64)
 }

@@ -13,12 +13,12 @@ import (
 // Hold implements [orchestrator.Leaser].
 func (o *Orchestrator) Hold(ctx context.Context, flowRunID string, l orchestrator.Lease) error {
 	err := o.transact(ctx, func(tx *sql.Tx) error {
-		current, err := currentState(ctx, tx, flowRunID)
+		run, err := standsAt(ctx, tx, flowRunID, "")
 		if err != nil {
 			return err
 		}
-		if current.Type.Final() {
-			return fmt.Errorf("the flow run is already in the terminal state %s: %w", current.Name, orchestrator.ErrLeaseLost)
+		if run.state.Type.Final() {
+			return fmt.Errorf("the flow run is already in the terminal state %s: %w", run.state.Name, orchestrator.ErrLeaseLost)
 		}
 		return o.insertLease(ctx, tx, flowRunID, l)
 	})
@@ -29,7 +29,9 @@ func (o *Orchestrator) Hold(ctx context.Context, flowRunID string, l orchestrato
 }
 
 func (o *Orchestrator) insertLease(ctx context.Context, tx *sql.Tx, flowRunID string, l orchestrator.Lease) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO lease (id, flow_run_id, holder, process, length, renewed) VALUES (?, ?, ?, ?, ?, ?)",
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO lease (id, flow_run_id, holder, process, length, renewed) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET renewed = excluded.renewed, doubted = NULL`,
 		l.ID, flowRunID, l.Holder, o.self(), l.Length.Microseconds(), o.now().UnixMicro())
 	return err
 }
@@ -38,10 +40,7 @@ func (o *Orchestrator) insertLease(ctx context.Context, tx *sql.Tx, flowRunID st
 func (o *Orchestrator) Renew(ctx context.Context, l orchestrator.Lease) error {
 	result, err := o.db.ExecContext(ctx, "UPDATE lease SET renewed = ?, doubted = NULL WHERE id = ?", o.now().UnixMicro(), l.ID)
 	if err == nil {
-		var rows int64
-		if rows, err = result.RowsAffected(); err == nil && rows == 0 {
-			err = orchestrator.ErrLeaseLost
-		}
+		err = wantRow(result, orchestrator.ErrLeaseLost)
 	}
 	if err != nil {
 		return fmt.Errorf("orchestrator: renew the %s's lease: %w", l.Holder, err)
@@ -74,18 +73,13 @@ func watched(ctx context.Context, db querier) ([]*lease, error) {
 	return all(ctx, db, scanLease, `
 		SELECT r.id, r.state_type, coalesce(l.id, ''), coalesce(l.holder, ''), coalesce(l.process, ''), coalesce(l.length, 0), coalesce(l.renewed, 0), l.doubted
 		FROM flow_run r LEFT JOIN lease l ON l.flow_run_id = r.id
-		WHERE r.state_type IN ('PENDING', 'RUNNING', 'CANCELLING') ORDER BY r.id, l.rowid`)
+		WHERE r.under_way = 1 ORDER BY r.id, l.rowid`)
 }
 
 func scanLease(row scanner) (*lease, error) {
 	l := &lease{}
-	var length, renewed int64
-	var doubted sql.NullInt64
-	if err := row.Scan(&l.flowRunID, &l.state, &l.id, &l.holder, &l.process, &length, &renewed, &doubted); err != nil {
-		return nil, err
-	}
-	l.length, l.renewed, l.doubted = time.Duration(length)*time.Microsecond, moment(renewed), nullable(doubted)
-	return l, nil
+	err := row.Scan(&l.flowRunID, &l.state, &l.id, &l.holder, &l.process, micros{&l.length}, moment{&l.renewed}, moment{&l.doubted})
+	return l, err
 }
 
 // standing is what is to be thought of a lease.
@@ -202,5 +196,5 @@ func (o *Orchestrator) enforce(ctx context.Context, tx *sql.Tx, v verdict) error
 		state = orchestrator.TypeCancelled
 	}
 	message := "nobody looks after the run any more: " + strings.Join(v.why, ", ")
-	return insertState(ctx, tx, v.flowRunID, orchestrator.NewState(state, message))
+	return setState(ctx, tx, v.flowRunID, "", orchestrator.NewState(state, message))
 }

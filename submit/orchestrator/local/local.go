@@ -52,6 +52,14 @@ var _ interface {
 	orchestrator.Deleter
 	orchestrator.Leaser
 	orchestrator.LossEnder
+	orchestrator.Launched
+	orchestrator.Queue
+	orchestrator.StateReader
+	orchestrator.LogWriter
+	orchestrator.LogReader
+	orchestrator.WorkPoolReader
+	orchestrator.WorkPoolWriter
+	orchestrator.WorkerRegistry
 } = (*Orchestrator)(nil)
 
 // Options are the options of [Open]; nil is the default.

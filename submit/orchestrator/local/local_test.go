@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -59,10 +60,15 @@ func TestLifeOfARun(t *testing.T) {
 	o := open(t, path)
 	want := orchestrator.NewFlowRun{
 		ID: uuid.NewString(), Flow: "train", Name: "tidy-newt", WorkPool: "local", Parameters: json.RawMessage(`{"a": 1}`), Tags: []string{"x", "y"},
-		Bundle:     orchestrator.Bundle{URL: "file:///s", Key: "k", Digest: "sha256:00", FilesKey: "files/00.zip"},
-		Submission: json.RawMessage(`{"b":2}`), State: state(orchestrator.TypePending),
+		Bundle:  orchestrator.Bundle{URL: "file:///s", Key: "k", Digest: "sha256:00", FilesKey: "files/00.zip"},
+		Version: "1.2", Labels: map[string]string{"team": "a"}, Results: "file:///r", Submission: json.RawMessage(`{"b":2}`),
+		JobVariables: json.RawMessage(`{"env": {}}`), Priority: -3, Policy: orchestrator.Policy{Retries: 2, RetryDelay: 1500 * time.Millisecond},
+		State: state(orchestrator.TypePending),
 	}
 	if _, err := o.CreateFlowRun(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.SetInfrastructure(t.Context(), want.ID, "4711"); err != nil {
 		t.Fatal(err)
 	}
 	running, completed := state(orchestrator.TypeRunning), state(orchestrator.TypeCompleted)
@@ -86,7 +92,8 @@ func TestLifeOfARun(t *testing.T) {
 	}
 	full := &orchestrator.FlowRun{
 		ID: want.ID, FlowID: flow, Flow: "train", Name: "tidy-newt", WorkPool: "local", Parameters: want.Parameters, Tags: want.Tags, Bundle: want.Bundle,
-		Submission: want.Submission, State: completed, Created: got.Created, Started: running.Timestamp, Ended: completed.Timestamp,
+		Version: want.Version, Labels: want.Labels, Results: want.Results, Submission: want.Submission, JobVariables: want.JobVariables,
+		Infrastructure: "4711", Priority: want.Priority, Policy: want.Policy, RunCount: 1, State: completed, Created: got.Created, Started: running.Timestamp, Ended: completed.Timestamp,
 	}
 	micro := cmpopts.EquateApproxTime(1000)
 	if diff := cmp.Diff(full, got, micro); diff != "" {
