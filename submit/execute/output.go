@@ -94,6 +94,7 @@ func (o *output) capture(to *sink, name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	widen(w)
 	s := &stream{r: r, w: w, to: to, leftover: -1}
 	s.lines = splitter{max: maxLine, each: func(line []byte) { o.book.printed(name, line) }}
 	o.streams = append(o.streams, s)
@@ -169,7 +170,7 @@ func (o *output) end(ctx context.Context, why reason) {
 // pass passes on what comes until there is no more.
 func (s *stream) pass() {
 	defer s.r.Close()
-	buf := make([]byte, 128<<10)
+	buf := make([]byte, 256<<10)
 	for {
 		n, err := s.r.Read(buf)
 		if n > 0 {
