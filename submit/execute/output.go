@@ -141,7 +141,7 @@ func (o *output) end(ctx context.Context, why reason) {
 	defer signal.Stop(o.pipes)
 	for _, s := range o.streams {
 		if s.r.SetReadDeadline(time.Now().Add(lingering)) != nil {
-			time.AfterFunc(lingering, func() { s.r.Close() }) // where there are no deadlines
+			time.AfterFunc(10*lingering, func() { s.r.Close() }) // where there are no deadlines
 		}
 	}
 	close(o.ended)
@@ -204,7 +204,7 @@ func (s *stream) over(n int, err error) bool {
 		return true
 	}
 	s.leftover -= n
-	return s.leftover <= 0 || s.r.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil
+	return s.leftover <= 0 || s.r.SetReadDeadline(time.Now().Add(lingering/4)) != nil
 }
 
 // maxLine is how much of a line is looked at: it is longer than any message.
