@@ -23,10 +23,17 @@ var ErrNotFound = errors.New("job not found")
 
 // Job is what to start.
 type Job struct {
-	// Command is the argument vector. The first element is sought in PATH.
+	// Configuration is the job configuration that [Template.Resolve] returned; nil is an empty one.
+	Configuration map[string]any
+	// Command is the argument vector, when the configuration has no command. The first element is
+	// sought in the job's PATH.
 	Command []string
-	// Env are variables, as "NAME=value", that the job gets beside those of its platform.
+	// Env are variables, as "NAME=value", that the job gets beside those of its platform and of
+	// its configuration. They win.
 	Env []string
+	// Labels are what the platform is to note about the job, where it notes anything, beside the
+	// configuration's labels, which win.
+	Labels map[string]string
 	// Name is what the platform calls the job, where it names jobs.
 	Name string
 	// Stdout and Stderr get the job's output while whoever started it waits for it; nil
@@ -52,13 +59,16 @@ type Driver interface {
 	Start(ctx context.Context, job *Job) (id string, err error)
 	// Wait returns when the job has ended and what belonged to it is gone. When ctx ends
 	// before, the job goes on. If something could not be removed, there is an error beside
-	// the Exit.
+	// the Exit. Several may wait for a job, one after the other or at once.
 	Wait(ctx context.Context, id string) (*Exit, error)
 	// Stop asks the job to end, insists after the grace period, and ends it after another.
 	// It does not wait for more than that.
 	Stop(ctx context.Context, id string, grace time.Duration) error
 	// Find returns nil when the job can be waited for and stopped through this driver.
 	Find(ctx context.Context, id string) error
+	// Template is the base job template of work pools of this type, unless they have another:
+	// that of Prefect's own worker.
+	Template() *Template
 }
 
 // Infrastructure is a place where jobs run.
@@ -99,8 +109,15 @@ func (i *Infrastructure) Find(ctx context.Context, id string) (*Running, error) 
 	return &Running{infra: i, id: id}, nil
 }
 
+// Type returns Prefect's work pool type.
+func (i *Infrastructure) Type() string { return i.kind }
+
+// Template returns the base job template of work pools of this type.
+func (i *Infrastructure) Template() *Template { return i.driver.Template() }
+
 func (j *Job) check() error {
-	if len(j.Command) == 0 || j.Command[0] == "" {
+	configured, _ := j.Configuration["command"].(string)
+	if configured == "" && (len(j.Command) == 0 || j.Command[0] == "") {
 		return errors.New("the job has no command")
 	}
 	for _, arg := range j.Command {
@@ -108,9 +125,9 @@ func (j *Job) check() error {
 			return fmt.Errorf("the argument %q contains a null byte", arg)
 		}
 	}
-	for _, v := range j.Env {
+	for i, v := range j.Env {
 		if name, _, ok := strings.Cut(v, "="); !ok || name == "" || strings.ContainsRune(v, 0) {
-			return fmt.Errorf("the environment entry %q is not NAME=value", v)
+			return fmt.Errorf("entry %d of the environment is not NAME=value", i)
 		}
 	}
 	return nil

@@ -4,11 +4,17 @@
 //	running, err := infra.Start(ctx, launch.Job{Command: []string{"sh", "-c", "ls"}, Stdout: os.Stdout})
 //
 // The process gets an empty working directory, removed when it ends, no standard input, and a
-// session of its own, without a terminal. When it ends, whatever of its process group still runs is killed: no
-// process and no directory stay behind. When the program that started it is killed, Linux
-// sends the process SIGHUP.
+// session of its own, without a terminal. When it ends, whatever of its process group still runs
+// is killed: no process and no directory stay behind. When the program that started it is killed,
+// Linux sends the process SIGHUP.
 //
-// Two variables tell an executor where it runs: [EnvScratch] and [EnvStop].
+// Its environment is this program's, then the configuration's env, then the job's. Two variables
+// tell an executor where it runs: [EnvScratch] and [EnvStop]. Labels are nowhere noted.
+//
+// Of the job configuration ([Driver.Template] has all of it), working_dir is used in place of a
+// fresh directory, and stays; stream_output false discards the output. A virtualenv provides the
+// interpreter of Python flows and the first directory of PATH; with a condaenv, conda runs the
+// command.
 package processinfra
 
 import (
@@ -20,7 +26,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -45,38 +50,51 @@ type Options struct {
 	// directory of its own, a driver on Linux removes what killed programs left, once nothing
 	// runs there any more; a kept directory stays.
 	Dir string
+	// Environ are the variables that jobs inherit, as "NAME=value"; nil is this program's
+	// environment.
+	Environ []string
 }
 
 // Driver implements [launch.Driver]. It knows the processes that it started itself: nobody but
 // its parent can wait for a process.
 type Driver struct {
-	dir       string
+	dir     string
+	environ []string
+
 	mu        sync.Mutex
-	processes map[string]*process
+	processes map[string]*process // those under way, and those that ended lately
+	told      []string            // ids of those whose end somebody knows, the oldest first
 }
+
+// remembered is how many jobs a driver knows after their end has been told.
+const remembered = 256
 
 // New returns a driver for this machine.
 func New(opts *Options) *Driver {
 	d := &Driver{processes: map[string]*process{}}
 	if opts != nil {
-		d.dir = opts.Dir
+		d.dir, d.environ = opts.Dir, opts.Environ
 	}
 	return d
 }
 
 type process struct {
 	cmd  *exec.Cmd
+	pid  int
 	dir  string // holds the working directory and the scratch directory
+	work string
 	keep bool
 	lock *os.File // says that the directory is in use; nil where nothing is swept
 	out  []*pump
+	told bool // guarded by the driver
 
 	mu     sync.Mutex // held while it is signalled or reaped
 	reaped bool       // its number may be somebody else's
 
 	ended chan struct{} // closed when the first process has ended and its group is gone
-	exit  *launch.Exit
+	exit  launch.Exit
 	err   error
+	lost  bool // the exit is not known
 }
 
 // What the names of the directories begin with. One that is kept is never swept, not even when
@@ -90,24 +108,31 @@ const workDir = "work"
 
 // Start implements [launch.Driver].
 func (d *Driver) Start(_ context.Context, job *launch.Job) (string, error) {
+	plan, err := d.plan(job)
+	if err != nil {
+		return "", err
+	}
 	if d.dir != "" {
 		sweep(d.dir)
 	}
-	dir, lock, err := makeDir(d.dir, job.Keep)
+	keep := job.Keep && plan.dir == ""
+	dir, lock, err := makeDir(d.dir, keep)
 	if err != nil {
 		return "", err
 	}
-	p, err := start(dir, lock, job)
-	if err != nil {
+	p := &process{dir: dir, keep: job.Keep, lock: lock, ended: make(chan struct{})}
+	started := make(chan error)
+	// It ends on its own as soon as the process does; Wait waits for it.
+	go p.run(plan, started)
+	if err := <-started; err != nil {
 		discard(dir, lock)
 		return "", err
 	}
-	id := strconv.Itoa(p.cmd.Process.Pid)
+	// Numbers of processes come again.
+	id := fmt.Sprintf("%d-%x", p.pid, time.Now().UnixNano())
 	d.mu.Lock()
 	d.processes[id] = p
 	d.mu.Unlock()
-	// It ends on its own as soon as the process does; Wait waits for it.
-	go p.reap()
 	return id, nil
 }
 
@@ -121,42 +146,53 @@ func makeDir(parent string, keep bool) (dir string, lock *os.File, err error) {
 	return claim(parent)
 }
 
-func start(dir string, lock *os.File, job *launch.Job) (*process, error) {
-	work, scratch := filepath.Join(dir, workDir), filepath.Join(dir, "scratch")
-	for _, d := range []string{work, scratch} {
+// run starts the process and stays until it has ended.
+func (p *process) run(plan *plan, started chan<- error) {
+	defer stayOnThread()()
+	err := p.start(plan)
+	started <- err
+	if err == nil {
+		p.reap()
+	}
+}
+
+func (p *process) start(plan *plan) error {
+	scratch := filepath.Join(p.dir, "scratch")
+	dirs := []string{scratch}
+	if p.work = plan.dir; p.work == "" {
+		p.work = filepath.Join(p.dir, workDir)
+		dirs = append(dirs, p.work)
+	}
+	for _, d := range dirs {
 		if err := os.Mkdir(d, 0o700); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	program, err := exec.LookPath(job.Command[0])
-	if err != nil {
-		return nil, err
-	}
-	if program, err = filepath.Abs(program); err != nil {
-		return nil, err
-	}
-	p := &process{dir: dir, keep: job.Keep, lock: lock, ended: make(chan struct{})}
-	p.cmd = &exec.Cmd{Path: program, Args: job.Command, Dir: work}
-	p.cmd.Env = append(append(os.Environ(), job.Env...), EnvScratch+"="+scratch, EnvStop+"=group", "PWD="+work)
-	if lock != nil {
+	p.cmd = &exec.Cmd{Path: plan.program, Args: plan.argv, Dir: p.work}
+	p.cmd.Env = append(plan.env, EnvScratch+"="+scratch, EnvStop+"=group", "PWD="+p.work)
+	if p.lock != nil {
 		// What runs there holds the lock as well, children included: they may outlive this program.
-		p.cmd.ExtraFiles = []*os.File{lock}
+		p.cmd.ExtraFiles = []*os.File{p.lock}
 	}
 	ownGroup(p.cmd)
 	defer p.closeWriteEnds()
-	if p.cmd.Stdout, err = p.output(job.Stdout); err != nil {
-		return nil, err
-	}
-	if p.cmd.Stderr, err = p.output(job.Stderr); err != nil {
-		return nil, err
+	if plan.stream {
+		var err error
+		if p.cmd.Stdout, err = p.output(plan.job.Stdout); err != nil {
+			return err
+		}
+		if p.cmd.Stderr, err = p.output(plan.job.Stderr); err != nil {
+			return err
+		}
 	}
 	if err := p.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
+	p.pid = p.cmd.Process.Pid
 	for _, o := range p.out {
 		o.done.Go(o.run)
 	}
-	return p, nil
+	return nil
 }
 
 // output returns what the process writes to. A file it gets itself; for anything else there is
@@ -217,14 +253,17 @@ func (p *process) reap() {
 		o.done.Wait()
 		late.Stop()
 	}
+	p.cmd, p.out = nil, nil // it is remembered, what it held need not be
 	if err != nil {
-		p.err = err
+		p.err, p.lost = err, true
 		p.lock.Close()
 		return
 	}
 	p.exit = exitOf(state)
 	if p.keep {
-		p.exit.Dir = filepath.Join(p.dir, workDir)
+		p.exit.Dir = p.work
+	}
+	if p.keep && filepath.Dir(p.work) == p.dir {
 		return
 	}
 	p.err = discard(p.dir, p.lock)
@@ -257,7 +296,8 @@ func removeAll(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// Wait implements [launch.Driver]. It may be called once for each process.
+// Wait implements [launch.Driver]. A job that was never waited for is never forgotten; of the
+// others, the last few hundred can be asked for again.
 func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
 	p, err := d.find(id)
 	if err != nil {
@@ -265,13 +305,34 @@ func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
 	}
 	select {
 	case <-p.ended:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	default:
+		select {
+		case <-p.ended:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
+	d.remember(id, p)
+	if p.lost {
+		return nil, p.err
+	}
+	exit := p.exit
+	return &exit, p.err
+}
+
+// remember notes that the end of a job has been told, and forgets the job of which that is
+// longest ago.
+func (d *Driver) remember(id string, p *process) {
 	d.mu.Lock()
-	delete(d.processes, id)
-	d.mu.Unlock()
-	return p.exit, p.err
+	defer d.mu.Unlock()
+	if p.told {
+		return
+	}
+	p.told = true
+	if d.told = append(d.told, id); len(d.told) > remembered {
+		delete(d.processes, d.told[0])
+		d.told = d.told[1:]
+	}
 }
 
 // Stop implements [launch.Driver]: SIGINT, after the grace period SIGTERM, after another

@@ -236,8 +236,8 @@ func TestStopAfterTheEnd(t *testing.T) {
 	if err := r.Stop(t.Context(), time.Second); err != nil {
 		t.Error(err)
 	}
-	if _, err := r.Wait(t.Context()); !errors.Is(err, launch.ErrNotFound) {
-		t.Errorf("wait again: %v, want ErrNotFound", err)
+	if exit := wait(t, r); exit.Code != 0 {
+		t.Errorf("the second time it is %+v", exit)
 	}
 }
 
@@ -270,7 +270,7 @@ func TestFind(t *testing.T) {
 		t.Error(err)
 	}
 	wait(t, found)
-	if _, err := infra.Find(t.Context(), r.ID()); !errors.Is(err, launch.ErrNotFound) {
+	if _, err := infra.Find(t.Context(), r.ID()+"0"); !errors.Is(err, launch.ErrNotFound) {
 		t.Errorf("find: %v, want ErrNotFound", err)
 	}
 }

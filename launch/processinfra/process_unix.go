@@ -43,9 +43,11 @@ func awaitGroup(pid int) {
 	}
 }
 
-func exitOf(s *os.ProcessState) *launch.Exit {
+func exitOf(s *os.ProcessState) launch.Exit {
 	if w, ok := s.Sys().(syscall.WaitStatus); ok && w.Signaled() {
-		return &launch.Exit{Code: 128 + int(w.Signal()), Signal: int(w.Signal())}
+		return launch.Exit{Code: 128 + int(w.Signal()), Signal: int(w.Signal())}
 	}
-	return &launch.Exit{Code: s.ExitCode()}
+	return launch.Exit{Code: s.ExitCode()}
 }
+
+func splitLine(line string) ([]string, error) { return launch.Split(line) }

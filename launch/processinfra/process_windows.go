@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"syscall"
 
+	"golang.org/x/sys/windows"
+
 	"github.com/flowship/flowship/launch"
 )
 
@@ -33,4 +35,15 @@ func (p *process) collect() (*os.ProcessState, error) {
 	return state, err
 }
 
-func exitOf(s *os.ProcessState) *launch.Exit { return &launch.Exit{Code: s.ExitCode()} }
+func exitOf(s *os.ProcessState) launch.Exit { return launch.Exit{Code: s.ExitCode()} }
+
+func stayOnThread() func() { return func() {} }
+
+// splitLine takes apart what [launch.Join] made, and anything else as Windows does, where a
+// backslash is part of a path.
+func splitLine(line string) ([]string, error) {
+	if words, err := launch.Split(line); err == nil && (len(words) == 0 || launch.Join(words) == line) {
+		return words, nil
+	}
+	return windows.DecomposeCommandLine(line)
+}
