@@ -207,5 +207,8 @@ func (b *logbook) close() {
 		return
 	}
 	b.stop()
-	<-b.done
+	select {
+	case <-b.done:
+	case <-time.After(flushTime): // it waits for somebody to read its warning
+	}
 }

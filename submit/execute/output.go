@@ -15,18 +15,34 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
-// sink is where output is passed on to, by several at a time.
+// sink is where output is passed on to, by several at a time. It may be stuck; then it is given
+// up, and who did not get its turn yet goes on without.
 type sink struct {
-	mu sync.Mutex
-	w  io.Writer
+	w    io.Writer
+	turn chan struct{} // buffered: 1
+	gone chan struct{}
 }
 
-func newSink(w io.Writer) *sink { return &sink{w: w} }
+func newSink(w io.Writer) *sink {
+	return &sink{w: w, turn: make(chan struct{}, 1), gone: make(chan struct{})}
+}
 
 func (s *sink) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	select {
+	case s.turn <- struct{}{}:
+	case <-s.gone:
+		return 0, os.ErrClosed
+	}
+	defer func() { <-s.turn }()
 	return s.w.Write(p)
+}
+
+func (s *sink) giveUp() {
+	select {
+	case <-s.gone:
+	default:
+		close(s.gone)
+	}
 }
 
 // sameFile reports whether both end in the same place, where their order is to be kept.
@@ -155,6 +171,8 @@ func (o *output) end(ctx context.Context, why reason) {
 		case <-o.done:
 			return
 		case <-limit:
+			o.execution.stdout.giveUp()
+			o.execution.stderr.giveUp()
 			return
 		case <-done:
 			done = nil
