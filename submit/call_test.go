@@ -36,10 +36,10 @@ func TestCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := s.runs[future.ID()]
-	if want := `{"A":{"accuracy":1},"B":{"accuracy":2},"title":"<t>"}`; string(run.inv.Parameters) != want || run.mode != "queue" || run.inv.Retries != 1 || run.inv.Pool != "p" {
+	if want := `{"A":{"accuracy":1},"B":{"accuracy":2},"title":"<t>"}`; string(run.inv.Parameters) != want || run.mode != "queue" || run.inv.Retries != 1 || run.inv.WorkPool != "p" {
 		t.Errorf("%s: %+v", run.mode, run.inv)
 	}
-	if future, err = call.Submit(t.Context()); err != nil || s.runs[future.ID()].mode != "submit" || s.runs[future.ID()].inv.Pool != "" {
+	if future, err = call.Submit(t.Context()); err != nil || s.runs[future.ID()].mode != "submit" || s.runs[future.ID()].inv.WorkPool != "" {
 		t.Errorf("%v, %v", future, err)
 	}
 	s.complete(future.ID(), `"text"`)

@@ -48,9 +48,9 @@ func TestOnAndWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := Invocation{Runtime: "go", Entrypoint: ":train", Dir: here, Parameters: json.RawMessage(`{"dataset":"<a>"}`)}
+	base := Invocation{Runtime: "go", Checked: true, Entrypoint: ":train", Dir: here, Parameters: json.RawMessage(`{"dataset":"<a>"}`)}
 	full := base
-	full.Pool, full.Type, full.Dir, full.Include = "pool", "process", "/base", []string{"data/"}
+	full.WorkPool, full.Type, full.Dir, full.Include = "pool", "process", "/base", []string{"data/"}
 	full.JobVariables = map[string]any{"env": map[string]any{"A": "1"}, "n": json.Number("2")}
 	full.Launcher = &launch.Launcher{Execution: []string{"nice"}}
 	full.Name, full.Tags, full.Retries, full.RetryDelay, full.Timeout = "name", []string{"x"}, 2, time.Second, time.Minute
