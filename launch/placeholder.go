@@ -130,7 +130,8 @@ func fillText(template string, values map[string]any) (any, bool) {
 	matches := placeholderIn(template)
 	if len(matches) == 1 && matches[0][0] == 0 && matches[0][1] == len(template) {
 		if name := template[matches[0][2]:matches[0][3]]; isVariable(name) {
-			return lookup(values, name)
+			v, ok := lookup(values, name)
+			return clone(v), ok
 		}
 	}
 	var filled strings.Builder
@@ -152,6 +153,25 @@ func fillText(template string, values map[string]any) (any, bool) {
 	}
 	filled.WriteString(template[end:])
 	return filled.String(), true
+}
+
+// clone copies a value, so that whoever gets the configuration may change it.
+func clone(v any) any {
+	switch v := v.(type) {
+	case []any:
+		c := make([]any, len(v))
+		for i, e := range v {
+			c[i] = clone(e)
+		}
+		return c
+	case map[string]any:
+		c := make(map[string]any, len(v))
+		for key, e := range v {
+			c[key] = clone(e)
+		}
+		return c
+	}
+	return v
 }
 
 func isVariable(name string) bool {

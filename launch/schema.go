@@ -41,6 +41,7 @@ type schema struct {
 	required   map[string]bool
 	open       bool // says itself that members beside the properties are welcome
 	compiled   *jsonschema.Schema
+	lenient    *jsonschema.Schema // the same, but nothing is required
 }
 
 // envName is the variable whose values are environment variables: scalars become text, null
@@ -70,18 +71,27 @@ func newSchema(source map[string]any) (*schema, error) {
 	if source["patternProperties"] != nil {
 		s.open = true
 	}
+	var err error
+	if s.compiled, err = compile(nullable(source)); err != nil {
+		return nil, err
+	}
+	s.lenient, err = compile(optional(nullable(source)).(map[string]any))
+	return s, err
+}
+
+func compile(source map[string]any) (*jsonschema.Schema, error) {
 	const url = "mem:///variables"
 	c := jsonschema.NewCompiler()
 	c.UseLoader(closed{})
 	c.UseRegexpEngine(compilePattern)
-	if err := c.AddResource(url, nullable(source)); err != nil {
+	if err := c.AddResource(url, source); err != nil {
 		return nil, fmt.Errorf("the schema of the variables: %w", plain(err))
 	}
-	var err error
-	if s.compiled, err = c.Compile(url); err != nil {
+	compiled, err := c.Compile(url)
+	if err != nil {
 		return nil, fmt.Errorf("the schema of the variables: %w", plain(err))
 	}
-	return s, nil
+	return compiled, nil
 }
 
 // closed fetches nothing: a schema stands for itself.
@@ -118,7 +128,7 @@ func plain(err error) error {
 }
 
 // nullable is a copy of the schema as Prefect reads it: members that are not required may be
-// null, also those of the definitions, and items in a list are prefixItems.
+// null, also those of the definitions.
 func nullable(source map[string]any) map[string]any {
 	s := maps.Clone(source)
 	for _, part := range []string{"definitions", "$defs"} {
@@ -146,10 +156,6 @@ func nullable(source map[string]any) map[string]any {
 			continue
 		}
 		property = nullable(property)
-		if items, ok := property["items"].([]any); ok && property["prefixItems"] == nil {
-			property["prefixItems"] = items
-			delete(property, "items")
-		}
 		if property["type"] != nil && !slices.Contains(required, any(name)) {
 			properties[name] = map[string]any{"anyOf": []any{property, map[string]any{"type": "null"}}}
 			continue
@@ -160,8 +166,28 @@ func nullable(source map[string]any) map[string]any {
 	return s
 }
 
-// check compares values with the schema. Whether a required one is missing does not matter
-// everywhere.
+// optional is a copy of the schema that requires nothing, at no level.
+func optional(v any) any {
+	switch v := v.(type) {
+	case []any:
+		c := make([]any, len(v))
+		for i, e := range v {
+			c[i] = optional(e)
+		}
+		return c
+	case map[string]any:
+		c := make(map[string]any, len(v))
+		for key, e := range v {
+			if key != "required" {
+				c[key] = optional(e)
+			}
+		}
+		return c
+	}
+	return v
+}
+
+// check compares values with the schema; the defaults alone need not be complete.
 func (s *schema) check(values map[string]any, complete bool) error {
 	known := map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
@@ -177,12 +203,16 @@ func (s *schema) check(values map[string]any, complete bool) error {
 			known[name] = value
 		}
 	}
-	err := s.compiled.Validate(known)
+	compiled := s.compiled
+	if !complete {
+		compiled = s.lenient
+	}
+	err := compiled.Validate(known)
 	var invalid *jsonschema.ValidationError
 	if err == nil || !errors.As(err, &invalid) {
 		return err
 	}
-	return s.variableError(invalid, values, complete)
+	return s.variableError(invalid, values)
 }
 
 // environment is what of env has to fit its schema.
@@ -204,13 +234,13 @@ func environment(value any) any {
 	return texts
 }
 
-func (s *schema) variableError(invalid *jsonschema.ValidationError, values map[string]any, complete bool) error {
+func (s *schema) variableError(invalid *jsonschema.ValidationError, values map[string]any) error {
 	var first *VariableError
 	for _, cause := range causes(invalid) {
 		if missing, ok := cause.ErrorKind.(*kind.Required); ok && len(cause.InstanceLocation) == 0 {
 			for _, name := range slices.Sorted(slices.Values(missing.Missing)) {
 				// What a server is going to fill in is not missing.
-				if values[name] == nil && complete && first == nil {
+				if values[name] == nil && first == nil {
 					first = &VariableError{Name: name, Reason: "it is required, and has no default"}
 				}
 			}

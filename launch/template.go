@@ -133,18 +133,11 @@ func (t *Template) Check(variables map[string]any) error {
 
 // values checks the job variables and returns them as JSON values, dotted names expanded.
 func (t *Template) values(variables map[string]any) (map[string]any, error) {
-	values := make(map[string]any, len(variables))
-	for _, name := range slices.Sorted(maps.Keys(variables)) {
-		source, err := json.Marshal(variables[name])
-		if err != nil {
-			return nil, &VariableError{Name: name, Reason: "it cannot be written as JSON"}
-		}
-		if values[name], err = decode(source); err != nil {
-			return nil, &VariableError{Name: name, Reason: err.Error()}
-		}
-	}
-	values, err := expand(values)
+	values, err := toJSON(variables)
 	if err != nil {
+		return nil, err
+	}
+	if values, err = expand(values); err != nil {
 		return nil, err
 	}
 	all := maps.Clone(t.defaults)
@@ -246,7 +239,7 @@ func (t *Template) resolve(variables map[string]any) (map[string]any, error) {
 	}
 	if env, ok := configuration["env"].(map[string]any); ok {
 		for name, value := range env {
-			if value != nil {
+			if value != nil { // its own copy, as all that is filled in
 				env[name] = text(value)
 			}
 		}

@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv(executorVariable) != "" && len(os.Args) > 1 && os.Args[1] == "execute":
 		os.Exit(executor(os.Args[2:]))
+	case os.Getenv(executorVariable) != "" && len(os.Args) == 4 && os.Args[1] == "launch":
+		os.Exit(launcher(os.Args[3]))
 	case os.Getenv(submitterVariable) != "":
 		os.Exit(submitter(os.Getenv(submitterVariable)))
 	}
@@ -66,6 +68,19 @@ func executor(args []string) int {
 		return execute.ExitUnavailable
 	}
 	return record.ExitCode
+}
+
+// launcher looks after a run of the home FLOWSHIP_HOME.
+func launcher(id string) int {
+	ctx := context.Background()
+	c, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: os.Getenv("FLOWSHIP_HOME"), Executor: []string{os.Args[0]}, Grace: 200 * time.Millisecond})
+	if err == nil {
+		err = c.LaunchDetached(ctx, id, os.Stdout)
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
 }
 
 // submitter runs a script in the home FLOWSHIP_HOME.

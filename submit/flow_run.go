@@ -47,6 +47,19 @@ func (c *Client) FlowRun(ctx context.Context, ref string) (*Run, error) {
 	return run, nil
 }
 
+// States returns the states that the flow run with this id had, the first one first.
+func (c *Client) States(ctx context.Context, id string) ([]orchestrator.State, error) {
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	states, err := runs.States(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	return states, nil
+}
+
 // EndedError: a flow run has no result because it did not end COMPLETED.
 type EndedError struct {
 	Name  string // of the flow run
@@ -174,6 +187,7 @@ func runOf(r *orchestrator.FlowRun) (*Run, *submissionNote, error) {
 		ID: r.ID, Name: r.Name, State: r.State, WorkPool: r.WorkPool, Parameters: r.Parameters, Timings: note.Timings,
 		Bundle: StoredBundle{URL: r.Bundle.URL, Key: r.Bundle.Key, UploadedBytes: note.UploadedBytes, ReusedBytes: note.ReusedBytes},
 		Flow:   r.Flow, Tags: r.Tags, Retries: max(r.RunCount-1, 0), Created: r.Created, Started: r.Started, Ended: r.Ended,
+		Version: r.Version, Labels: r.Labels, Priority: r.Priority, Policy: r.Policy, JobVariables: r.JobVariables, Infrastructure: r.Infrastructure,
 	}
 	if r.Bundle.FilesKey != "" {
 		run.Bundle.FilesKey = &r.Bundle.FilesKey

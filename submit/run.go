@@ -20,9 +20,18 @@ type Run struct {
 	Bundle     StoredBundle       `json:"bundle"`
 	Timings    Timings            `json:"timings"`
 
-	Flow    string    `json:"-"`
-	Tags    []string  `json:"-"`
-	Retries int       `json:"-"` // how often it was run again
+	Flow     string              `json:"-"`
+	Version  string              `json:"-"` // of the flow, as its author counts
+	Tags     []string            `json:"-"`
+	Labels   map[string]string   `json:"-"`
+	Priority int                 `json:"-"` // the lowest goes first in a work pool
+	Policy   orchestrator.Policy `json:"-"`
+	Retries  int                 `json:"-"` // how often it was run again
+	// JobVariables are a JSON object.
+	JobVariables json.RawMessage `json:"-"`
+	// Infrastructure is what the platform calls the job; "" before it was launched.
+	Infrastructure string `json:"-"`
+
 	Created time.Time `json:"-"`
 	Started time.Time `json:"-"` // zero before it was first RUNNING
 	Ended   time.Time `json:"-"` // zero before it became final

@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -69,7 +70,7 @@ func (s *submission) place(ctx context.Context) (err error) {
 	if s.runs, err = s.currentRuns(ctx); err != nil {
 		return err
 	}
-	if s.pool, err = s.workPool(ctx, s.WorkPool); err != nil {
+	if s.pool, err = s.workPool(ctx, s.Invocation.WorkPool); err != nil {
 		return err
 	}
 	if s.mode != modeQueue { // a worker knows for itself what it can launch
@@ -77,9 +78,9 @@ func (s *submission) place(ctx context.Context) (err error) {
 			return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
 		}
 	}
-	settings := launch.Settings{Type: s.Type, Config: s.JobVariables}
-	if s.Type != "" {
-		if err := settings.Fits(s.pool.Type); err != nil {
+	if s.Type != "" && s.Type != s.pool.Type {
+		settings := launch.Settings{Type: s.Type, Config: s.JobVariables}
+		if err := cmp.Or(settings.Check(), settings.Fits(s.pool.Type)); err != nil {
 			return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{err.Error()})
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/flowship/flowship/launch"
@@ -25,6 +24,9 @@ var ErrNoDriver = errors.New("unknown type of infrastructure")
 func (c *Client) infrastructure(poolType string) (*launch.Infrastructure, error) {
 	if poolType != processinfra.Type {
 		return nil, fmt.Errorf("%w: %q; want %q", ErrNoDriver, poolType, processinfra.Type)
+	}
+	if err := os.MkdirAll(c.path("run"), 0o700); err != nil {
+		return nil, err
 	}
 	return c.infra, nil
 }
@@ -170,7 +172,7 @@ func (c *Client) withWorkPool(ctx context.Context, name string, do func(backend)
 // The steps of a pool whose bundles are stored in a folder.
 const (
 	uploadStep  = "flowship.step.upload"
-	executeStep = "flowship.step.execute"
+	executionStep = "flowship.step.execute"
 	pathOption  = "path"
 )
 
@@ -194,17 +196,14 @@ func (c *Client) ConfigureLocalStorage(ctx context.Context, name, dir string, la
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
-	step := func(module string, tokens []string) launch.Step {
-		options := map[string]any{pathOption: dir}
-		if len(tokens) > 0 {
-			options["launcher"] = slices.Clone(tokens)
-		}
-		return launch.Step{Module: module, Options: options}
-	}
 	if launcher == nil {
 		launcher = &launch.Launcher{}
 	}
-	text, err := json.Marshal(storageConfiguration{Upload: step(uploadStep, launcher.Upload), Execution: step(executeStep, launcher.Execution)})
+	options := []launch.StepOption{{Name: pathOption, Value: dir}}
+	text, err := json.Marshal(storageConfiguration{
+		Upload:    launch.Step{Module: uploadStep, Launcher: launcher.Upload, Options: options},
+		Execution: launch.Step{Module: executionStep, Launcher: launcher.Execution, Options: options},
+	})
 	if err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
@@ -225,49 +224,48 @@ func (c *Client) Storage(ctx context.Context, name string) (*PoolStorage, error)
 	if err != nil || pool.Storage == nil {
 		return nil, err
 	}
-	var s storageConfiguration
-	if err := json.Unmarshal(pool.Storage, &s); err != nil {
+	// A step is an object with one member, the module, which holds the options.
+	var steps struct {
+		Upload    map[string]map[string]any `json:"bundle_upload_step"`
+		Execution map[string]map[string]any `json:"bundle_execution_step"`
+	}
+	if err := json.Unmarshal(pool.Storage, &steps); err != nil {
 		return nil, fmt.Errorf("submit: work pool %q: storage: %w", name, err)
 	}
-	return &PoolStorage{Type: "Local", Upload: s.Upload.Options, Execution: s.Execution.Options}, nil
+	return &PoolStorage{Type: "Local", Upload: steps.Upload[uploadStep], Execution: steps.Execution[executionStep]}, nil
+}
+
+// storageOf reads how the pool's storage is configured; nil when it is not.
+func storageOf(pool *orchestrator.WorkPool) (*storageConfiguration, error) {
+	if pool.Storage == nil {
+		return nil, nil
+	}
+	s := &storageConfiguration{}
+	if err := json.Unmarshal(pool.Storage, s); err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	return s, nil
 }
 
 // storageDir is the folder of the pool's bundles, or "" for that of the state directory.
 func storageDir(pool *orchestrator.WorkPool) (string, error) {
-	if pool.Storage == nil {
-		return "", nil
+	s, err := storageOf(pool)
+	if s == nil || err != nil {
+		return "", err
 	}
-	var s storageConfiguration
-	if err := json.Unmarshal(pool.Storage, &s); err != nil {
-		return "", fmt.Errorf("storage: %w", err)
+	for _, option := range s.Upload.Options {
+		if s.Upload.Module == uploadStep && option.Name == pathOption && filepath.IsAbs(option.Value) {
+			return option.Value, nil
+		}
 	}
-	dir, ok := s.Upload.Options[pathOption].(string)
-	if s.Upload.Module != uploadStep || !ok || !filepath.IsAbs(dir) {
-		return "", fmt.Errorf("storage: %q is not a folder's", s.Upload.Module)
-	}
-	return dir, nil
+	return "", fmt.Errorf("storage: %q is not a folder's", s.Upload.Module)
 }
 
 // executionLauncher is what the pool puts in place of the executor's program, or nil.
 func executionLauncher(pool *orchestrator.WorkPool) ([]string, error) {
-	if pool.Storage == nil {
-		return nil, nil
+	s, err := storageOf(pool)
+	if s == nil || err != nil {
+		return nil, err
 	}
-	var s storageConfiguration
-	if err := json.Unmarshal(pool.Storage, &s); err != nil {
-		return nil, fmt.Errorf("storage: %w", err)
-	}
-	tokens, ok := s.Execution.Options["launcher"].([]any)
-	if !ok {
-		return nil, nil
-	}
-	argv := []string{}
-	for _, t := range tokens {
-		token, ok := t.(string)
-		if !ok {
-			return nil, fmt.Errorf("storage: launcher: %v is not a string", t)
-		}
-		argv = append(argv, token)
-	}
-	return argv, nil
+	return s.Execution.Launcher, nil
 }

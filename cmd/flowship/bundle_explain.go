@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,8 +42,15 @@ there only where it would decide otherwise.`,
 
 // looksLikeEntrypoint tells an ENTRYPOINT from a path among the arguments.
 func looksLikeEntrypoint(arg string) bool {
-	file, name, ok := strings.Cut(arg, ".py:")
-	return ok && file != "" && flowName.MatchString(name)
+	if file, name, ok := strings.Cut(arg, ".py:"); ok && file != "" && flowName.MatchString(name) {
+		return true
+	}
+	at := strings.LastIndexByte(arg, ':')
+	if at <= 0 || at == len(arg)-1 {
+		return false
+	}
+	info, err := os.Stat(arg[:at])
+	return err == nil && (info.IsDir() || strings.HasSuffix(arg[:at], ".go"))
 }
 
 // explainTarget takes the paths and the ENTRYPOINT apart, which may stand anywhere.

@@ -94,7 +94,10 @@ NO_COLOR there is no colour.`,
 	root.SetErr(c.err)
 	root.CompletionOptions.DisableDefaultCmd = true
 	group(root)
-	root.AddCommand(newRunCommand(c), newFlowRunCommand(c), newBundleCommand(c), newStepCommand(c), newVersionCommand(c), newCompletionCommand(c))
+	root.AddCommand(
+		newRunCommand(c), newSubmitCommand(c), newSubmitToWorkPoolCommand(c), newFlowRunCommand(c), newWorkPoolCommand(c), newWorkerCommand(c),
+		newBundleCommand(c), newStepCommand(c), newVersionCommand(c), newCompletionCommand(c),
+	)
 	withoutFlagsInUse(root)
 	return root
 }

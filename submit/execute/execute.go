@@ -145,7 +145,7 @@ func (x *execution) run(ctx context.Context) (*Record, error) {
 			return refused, err
 		}
 		e := x.invoke(ctx)
-		x.book.flush()
+		x.book.flush(flushTime)
 		due := x.retried(ctx, e)
 		if due == nil {
 			return x.finish(ctx, e)

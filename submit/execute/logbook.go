@@ -172,12 +172,12 @@ func (b *logbook) batch() []orchestrator.Log {
 	return b.pending
 }
 
-// flush writes everything, in a time that has an end.
-func (b *logbook) flush() {
+// flush writes everything, if it can within the limit.
+func (b *logbook) flush(limit time.Duration) {
 	if b.writer == nil {
 		return
 	}
-	deadline := time.NewTimer(flushTime)
+	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	answer := make(chan struct{})
 	select {
@@ -189,7 +189,7 @@ func (b *logbook) flush() {
 		}
 	case <-deadline.C:
 	}
-	b.complain(fmt.Errorf("it takes longer than %v", flushTime))
+	b.complain(fmt.Errorf("it takes longer than %v", limit))
 }
 
 // complain warns once.

@@ -145,7 +145,7 @@ func (o *output) end(ctx context.Context, why reason) {
 	}
 	close(o.ended)
 	var limit <-chan time.Time
-	if why != notStopped {
+	if why != notStopped || o.heard != nil {
 		limit = time.After(o.Grace)
 	}
 	done := ctx.Done()

@@ -336,10 +336,6 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 		return err
 	}
 	state := run.State
-	if lost && state.Type.Final() { // somebody else ended it, and what is left of it is theirs
-		a.ended(&execute.Record{ExitCode: exit.Code}, state)
-		return nil
-	}
 	record, err := execute.ReadRecord(ctx, a.results(), a.Run.ID)
 	if err != nil && !errors.Is(err, execute.ErrNoRecord) {
 		if state.Type == orchestrator.TypeCompleted {
@@ -348,6 +344,10 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 		a.warn(err)
 	}
 	told := record != nil && record.State.Type.Final()
+	if state.Type.Final() && (lost || !told) { // somebody else ended it, and what is left of it is theirs
+		a.ended(&execute.Record{ExitCode: exit.Code}, state)
+		return nil
+	}
 	if !told {
 		record = &execute.Record{ID: a.Run.ID, ExitCode: exit.Code, Started: run.Started, Ended: time.Now().UTC()}
 		if run.Started.IsZero() {
