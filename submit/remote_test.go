@@ -34,7 +34,7 @@ var (
 )
 
 // flows are those that the test program runs where it is executed.
-func flows() []submit.AnyFlow { return []submit.AnyFlow{doFlow, sumFlow, noneFlow} }
+func flows() []submit.AnyFlow { return []submit.AnyFlow{doFlow, sumFlow, noneFlow, train, report} }
 
 func do(ctx context.Context, in deed) (any, error) {
 	switch in.Do {
