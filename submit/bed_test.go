@@ -41,7 +41,9 @@ func TestMain(m *testing.M) {
 		os.Exit(executor(os.Args[2:]))
 	case os.Getenv(executorVariable) != "" && len(os.Args) == 4 && os.Args[1] == "launch":
 		os.Exit(launcher(os.Args[3]))
-	case os.Getenv(submitterVariable) != "":
+	case os.Getenv(workerVariable) != "" && len(os.Args) == 1:
+		os.Exit(serve())
+	case os.Getenv(submitterVariable) != "" && len(os.Args) == 1:
 		os.Exit(submitter(os.Getenv(submitterVariable)))
 	}
 	os.Setenv(executorVariable, "1")
@@ -94,7 +96,15 @@ func submitter(script string) int {
 	if dir != "" {
 		include = []string{"*"}
 	}
-	run, err := c.Run(ctx, submit.Invocation{Dir: dir, Include: include, Command: []string{"sh", "-c", script}, Stdout: os.Stdout, Stderr: os.Stderr})
+	inv := submit.Invocation{Dir: dir, Include: include, Command: []string{"sh", "-c", script}, Stdout: os.Stdout, Stderr: os.Stderr}
+	if os.Getenv("MODE") == "submit" {
+		if _, err := c.Submit(ctx, inv); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 5
+		}
+		return 0
+	}
+	run, err := c.Run(ctx, inv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 5
