@@ -21,6 +21,7 @@ func TestFlowRun(t *testing.T) {
 	b := newBed(t)
 	cmd := command(sh(`echo '{"n": 1}' >"$FLOWSHIP_RESULT"`)...)
 	cmd.Name, cmd.Tags = "tidy", []string{"a"}
+	cmd.Version, cmd.Labels, cmd.Priority, cmd.Retries = "2", map[string]string{"team": "x"}, 3, 1
 	cmd.Dir, cmd.Include = tree(t, map[string]string{"f": "content\n"}), []string{"f"}
 	want := b.run(t, cmd)
 	got, err := b.client.FlowRun(t.Context(), "tidy")
@@ -28,7 +29,7 @@ func TestFlowRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	same := []cmp.Option{
-		cmpopts.IgnoreFields(submit.Run{}, "Flow", "Tags", "Created", "Started", "Ended", "Timings"),
+		cmpopts.IgnoreFields(submit.Run{}, "Flow", "Tags", "Created", "Started", "Ended", "Timings", "Infrastructure"),
 		cmpopts.IgnoreUnexported(submit.StoredBundle{}),
 	}
 	if diff := cmp.Diff(want, got, same...); diff != "" {
@@ -36,6 +37,13 @@ func TestFlowRun(t *testing.T) {
 	}
 	if diff := cmp.Diff([]any{"sh", cmd.Tags}, []any{got.Flow, got.Tags}); diff != "" {
 		t.Errorf("flow, tags (-want +got):\n%s", diff)
+	}
+	if got.Infrastructure == "" {
+		t.Error("the job has no name")
+	}
+	states, err := b.client.States(t.Context(), got.ID)
+	if err != nil || len(states) != 3 || states[1].Type != orchestrator.TypeRunning {
+		t.Errorf("states %v (%v)", states, err)
 	}
 	if got.Created.After(got.Started) || !got.Started.Before(got.Ended) || got.Timings.Run <= 0 || got.Timings.Collect <= 0 || got.Timings.Upload <= 0 {
 		t.Errorf("created %v, started %v, ended %v, timings %+v", got.Created, got.Started, got.Ended, got.Timings)

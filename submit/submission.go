@@ -200,6 +200,8 @@ func (s *submission) create(ctx context.Context) error {
 		return fmt.Errorf("submit: %w", err)
 	}
 	s.run.State, s.run.Flow, s.run.Tags, s.run.Created = s.created.State, s.flow, s.created.Tags, s.created.Created
+	s.run.Version, s.run.Labels, s.run.Priority = s.created.Version, s.created.Labels, s.created.Priority
+	s.run.Policy, s.run.JobVariables = s.created.Policy, s.created.JobVariables
 	s.run.Timings.Create += s.watch.lap()
 	return nil
 }
