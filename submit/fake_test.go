@@ -117,8 +117,10 @@ func (s *shelf) Wait(ctx context.Context, id string) (State, error) {
 }
 
 func (s *shelf) Cancel(_ context.Context, id string) (State, error) {
-	if state, _, err := s.look(id); err != nil || state.Type.Final() {
+	if state, _, err := s.look(id); err != nil {
 		return state, err
+	} else if state.Type.Final() {
+		return state, fmt.Errorf("submit: %w", &EndedError{State: state})
 	}
 	s.end(id, orchestrator.TypeCancelled, "cancelled", "")
 	state, _, err := s.look(id)

@@ -352,4 +352,6 @@ func send[Out any](ctx context.Context, d *definition, b binding, in any, mode f
 	return newFuture[Out](client, r.ID), nil
 }
 
-func (d *definition) errorf(err error) error { return fmt.Errorf("submit: flow %q: %w", d.name, err) }
+func (d *definition) errorf(err error) error {
+	return fmt.Errorf("submit: flow %q: %w", d.name, bare(err))
+}

@@ -48,7 +48,7 @@ func TestOnAndWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := Invocation{Runtime: "go", Entrypoint: ":train", Dir: here, Parameters: json.RawMessage(`{"dataset":"<a>"}`)}
+	base := Invocation{Runtime: "go", Checked: true, Entrypoint: ":train", Dir: here, Parameters: json.RawMessage(`{"dataset":"<a>"}`)}
 	full := base
 	full.WorkPool, full.Type, full.Dir, full.Include = "pool", "process", "/base", []string{"data/"}
 	full.JobVariables = map[string]any{"env": map[string]any{"A": "1"}, "n": json.Number("2")}

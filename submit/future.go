@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -130,8 +131,23 @@ func ours(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("submit: %w", err)
+	return fmt.Errorf("submit: %w", bare(err))
 }
+
+// bare is an error without the word that a [Client]'s begin with: it is to be said once.
+func bare(err error) error {
+	if strings.HasPrefix(err.Error(), prefix) {
+		return &bareError{err}
+	}
+	return err
+}
+
+const prefix = "submit: "
+
+type bareError struct{ err error }
+
+func (e *bareError) Error() string { return strings.TrimPrefix(e.err.Error(), prefix) }
+func (e *bareError) Unwrap() error { return e.err }
 
 func (f *Future[T]) ask(ctx context.Context, what question) (State, error) {
 	if f == nil {
@@ -154,6 +170,7 @@ func (f *Future[T]) ask(ctx context.Context, what question) (State, error) {
 
 // errorf names the run. What says why a context ended does not say that it was the context.
 func (f *Future[T]) errorf(ctx context.Context, err error) error {
+	err = bare(err)
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = fmt.Errorf("%w: %w", ended, err)
 	}
@@ -197,10 +214,11 @@ func (f *Future[T]) Cancel(ctx context.Context) error {
 	if f.knownFinal() != nil {
 		return nil
 	}
-	if _, err := f.runs.Cancel(ctx, f.id); err != nil {
-		return ours(f.errorf(ctx, err))
+	_, err := f.runs.Cancel(ctx, f.id)
+	if _, ended := errors.AsType[*EndedError](err); err == nil || ended {
+		return nil
 	}
-	return nil
+	return ours(f.errorf(ctx, err))
 }
 
 // OnDone has the callback called once with the run's final state: at once if that is known

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/flowship/flowship/launch"
 )
 
 // anything stands in parameters for a value that is not known yet, and fits.
@@ -325,44 +327,12 @@ func shownJSON(value any) string {
 	return string(text)
 }
 
-// didYouMean proposes the name that is most like one that is not there.
+// didYouMean proposes the name that may have been meant.
 func didYouMean(name string, names []string) string {
-	best, least := "", max(len(name)/3, 1)+1
-	for _, n := range names {
-		if d := editDistance(strings.ToLower(name), strings.ToLower(n)); d < least && d < len(n) {
-			best, least = n, d
-		}
+	if near := launch.Nearest(name, slices.Values(names)); near != "" {
+		return fmt.Sprintf(", did you mean %q?", near)
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(", did you mean %q?", best)
-}
-
-// editDistance is the number of letters to insert, to remove, to replace or to swap with the next.
-func editDistance(a, b string) int {
-	x, y := []rune(a), []rune(b)
-	var before []int
-	row := make([]int, len(y)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range x {
-		next := make([]int, len(y)+1)
-		next[0] = i + 1
-		for j := range y {
-			cost := 1
-			if x[i] == y[j] {
-				cost = 0
-			}
-			next[j+1] = min(row[j+1]+1, next[j]+1, row[j]+cost)
-			if i > 0 && j > 0 && x[i] == y[j-1] && x[i-1] == y[j] {
-				next[j+1] = min(next[j+1], before[j-1]+1)
-			}
-		}
-		before, row = row, next
-	}
-	return row[len(y)]
+	return ""
 }
 
 // encodeJSON leaves characters as they are, and ends without a line break.

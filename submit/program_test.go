@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"debug/pe"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -50,9 +51,16 @@ func TestBuildProgram(t *testing.T) {
 	if out, err := exec.Command(first.Path).CombinedOutput(); err != nil || string(out) != "hello example.com/hello/main.go\n" {
 		t.Errorf("%q, %v", out, err)
 	}
+	before, err := os.Stat(first.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	again, err := BuildProgram(t.Context(), a, opts)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if after, err := os.Stat(again.Path); err != nil || !os.SameFile(before, after) {
+		t.Errorf("what is up to date was built again (%v)", err)
 	}
 	if diff := cmp.Diff(first, again); diff != "" {
 		t.Errorf("again (-first +again):\n%s", diff)
@@ -60,6 +68,32 @@ func TestBuildProgram(t *testing.T) {
 	built, err := fs.Glob(os.DirFS(opts.Cache), "programs/*/*")
 	if err != nil || len(built) != 2 {
 		t.Errorf("the cache holds %v (%v)", built, err)
+	}
+}
+
+// TestBuildProgramAgain: whoever has the last executable in use keeps what it was.
+func TestBuildProgramAgain(t *testing.T) {
+	dir, opts := source(t, t.TempDir(), hello), &BuildOptions{Cache: t.TempDir()}
+	p, err := BuildProgram(t.Context(), dir, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := content(t, p.Path)
+	f, err := os.Open(p.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	source(t, dir, strings.Replace(hello, "hello", "goodbye", 1))
+	if p, err = BuildProgram(t.Context(), dir, opts); err != nil {
+		t.Fatal(err)
+	}
+	held, err := io.ReadAll(f)
+	if err != nil || !bytes.Equal(was, held) {
+		t.Errorf("the program that was in use is another one (%v)", err)
+	}
+	if out, err := exec.Command(p.Path).CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "goodbye ") {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 

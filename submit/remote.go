@@ -58,6 +58,11 @@ type process struct {
 
 func (p *process) main(ctx context.Context) (code int, done bool) {
 	err := p.check()
+	if err == nil {
+		for _, f := range p.flows {
+			f.defined().main.Store(&p.source)
+		}
+	}
 	switch {
 	case len(p.args) > 1 && p.args[1] == "step" && os.Getenv(envExecutes) != "":
 		return p.step(ctx), true
@@ -66,9 +71,6 @@ func (p *process) main(ctx context.Context) (code int, done bool) {
 	case err != nil:
 		fmt.Fprintf(p.stderr, "submit: %v\n", err)
 		return exitUsage, true
-	}
-	for _, f := range p.flows {
-		f.defined().main.Store(&p.source)
 	}
 	return 0, false
 }

@@ -34,7 +34,7 @@ var (
 )
 
 // flows are those that the test program runs where it is executed.
-func flows() []submit.AnyFlow { return []submit.AnyFlow{doFlow, sumFlow, noneFlow} }
+func flows() []submit.AnyFlow { return []submit.AnyFlow{doFlow, sumFlow, noneFlow, train, report} }
 
 func do(ctx context.Context, in deed) (any, error) {
 	switch in.Do {
@@ -128,7 +128,7 @@ func TestRemote(t *testing.T) {
 		{"goroutine ended", "do", `{"do": "goexit"}`, "", left{Code: 1, Failure: "the flow ended its goroutine before it returned"}, ""},
 		{"exit", "do", `{"do": "exit", "count": 7}`, "", left{Code: 7}, ""},
 		{"not JSON", "do", `{"do": "nan"}`, "", left{Code: 1, Failure: "the result is not JSON: json: unsupported value: NaN"}, ""},
-		{"unknown flow", "does", `{}`, "", left{Code: 1, Failure: `the program has no flow "does", did you mean "do"?`}, ""},
+		{"unknown flow", "DO", `{}`, "", left{Code: 1, Failure: `the program has no flow "DO", did you mean "do"?`}, ""},
 		{"wrong type", "do", `{"do": "count", "count": "few"}`, "", left{Code: 1, Failure: `parameter "count": want int, got "few"`}, ""},
 		{"missing and unknown", "do", `{"dew": 1}`, "", left{Code: 1, Failure: `unknown parameter "dew"; missing parameter "do"`}, ""},
 		{"no parameters there", "do", `{}`, "FLOWSHIP_PARAMETERS_FILE=none", left{Code: 1, Failure: "the parameters: open none: no such file or directory"}, ""},

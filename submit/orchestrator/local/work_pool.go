@@ -204,9 +204,9 @@ func isObject(text []byte) bool {
 func checkName(name string) error {
 	switch {
 	case strings.TrimSpace(name) == "", strings.ContainsAny(name, "/%&><\x00"):
-		return errors.New("a name is not empty and has none of / % & > <")
+		return fmt.Errorf("%w: it is empty or has one of / %% & > <", orchestrator.ErrName)
 	case strings.HasPrefix(strings.ToLower(name), "prefect"):
-		return errors.New("names that begin with prefect are reserved")
+		return fmt.Errorf("%w: those that begin with prefect are reserved", orchestrator.ErrName)
 	}
 	return nil
 }
