@@ -117,7 +117,8 @@ type Creator interface {
 type StateSetter interface {
 	// SetState proposes a state. That it was not accepted is no error: the outcome says so.
 	// Proposing a state again, by its ID, changes nothing. A run that becomes SCHEDULED for
-	// anybody to take has no infrastructure and no leases any more.
+	// anybody to take has no infrastructure and no leases any more, and one that goes on after
+	// its end no infrastructure; without its work pool, none becomes SCHEDULED: ErrNoWorkPool.
 	SetState(ctx context.Context, id string, proposed State, opts *SetStateOptions) (*Outcome, error)
 }
 

@@ -57,6 +57,42 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// What the rules need to know besides the state.
+func TestDecideWithFacts(t *testing.T) {
+	two := 2
+	pool := func(active int) orchestrator.RunFacts {
+		return orchestrator.RunFacts{Pool: &orchestrator.WorkPool{Name: "lab", ConcurrencyLimit: &two, ActiveSlots: active}}
+	}
+	retries := func(count, retries int) orchestrator.RunFacts {
+		return orchestrator.RunFacts{RunCount: count, Policy: orchestrator.Policy{Retries: retries}}
+	}
+	for _, test := range []struct {
+		from, to orchestrator.StateType
+		run      orchestrator.RunFacts
+		holds    string
+		reason   string
+	}{
+		{"SCHEDULED", "PENDING", pool(1), "Pending", ""},
+		{"SCHEDULED", "PENDING", pool(2), "Scheduled", `work pool "lab" is at its concurrency limit of 2`},
+		{"SCHEDULED", "PENDING", orchestrator.RunFacts{Pool: &orchestrator.WorkPool{Name: "lab", Paused: true}}, "Scheduled", `work pool "lab" is paused`},
+		{"SCHEDULED", "CRASHED", pool(2), "Crashed", ""},
+		{"RUNNING", "FAILED", retries(1, 0), "Failed", ""},
+		{"RUNNING", "FAILED", retries(0, 0), "Failed", ""},
+		{"RUNNING", "FAILED", retries(2, 2), "AwaitingRetry", "the flow run is to be run again: retry 2 of 2"},
+		{"RUNNING", "FAILED", retries(3, 2), "Failed", ""},
+		{"RUNNING", "CRASHED", retries(1, 2), "Crashed", ""},
+		{"PENDING", "FAILED", retries(0, 2), "Failed", ""},
+	} {
+		out := orchestrator.Decide(orchestrator.NewState(test.from, ""), orchestrator.NewState(test.to, ""), test.run)
+		if diff := cmp.Diff([]string{test.holds, test.reason}, []string{out.State.Name, out.Reason}); diff != "" {
+			t.Errorf("%s to %s with %+v (-want +got):\n%s", test.from, test.to, test.run, diff)
+		}
+		if (out.Status == orchestrator.Rejected) != (test.reason != "") {
+			t.Errorf("%s to %s: %s", test.from, test.to, out.Status)
+		}
+	}
+}
+
 func TestDecideIsIdempotent(t *testing.T) {
 	s := orchestrator.NewState(orchestrator.TypeCompleted, "done")
 	want := &orchestrator.Outcome{Status: orchestrator.Accepted, State: s}

@@ -133,7 +133,7 @@ func setState(ctx context.Context, tx *transaction, run, workPool string, s orch
 			started = CASE WHEN ?7 THEN coalesce(started, ?5) ELSE started END,
 			ended = CASE WHEN ?8 THEN ?5 END,
 			run_count = run_count + (?7 AND state_type <> ?2),
-			infrastructure = CASE WHEN ?9 THEN '' ELSE infrastructure END
+			infrastructure = CASE WHEN ?9 OR (ended IS NOT NULL AND NOT ?8) THEN '' ELSE infrastructure END
 		WHERE id = ?1`,
 		run, string(s.Type), s.ID, s.Name, stamp, scheduled, s.Type == orchestrator.TypeRunning, s.Type.Final(), queued)
 	if err != nil {

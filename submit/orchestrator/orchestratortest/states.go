@@ -261,12 +261,14 @@ func testForce(b *bed) {
 	lease := orchestrator.NewLease("launcher", 0)
 	force(id, state("PENDING"), &lease)
 	b.must(b.Renew(b.Context(), lease))
-	if !b.run(id).Ended.IsZero() {
-		b.Error("a run that goes on has ended")
+	if run := b.run(id); run.Infrastructure != "" || !run.Ended.IsZero() {
+		b.Errorf("launched anew: infrastructure %q, ended %v", run.Infrastructure, run.Ended)
 	}
+	b.must(b.SetInfrastructure(b.Context(), id, "4712"))
 	failed := state("FAILED")
 	force(id, failed, nil)
 	force(id, failed, nil)
+	b.diff("infrastructure of one that has ended", "4712", b.run(id).Infrastructure)
 	force(id, state("SCHEDULED"), nil)
 	if run := b.run(id); run.Infrastructure != "" || !run.Ended.IsZero() {
 		b.Errorf("queued anew: infrastructure %q, ended %v", run.Infrastructure, run.Ended)
