@@ -11,6 +11,9 @@ import (
 type BuildOptions struct {
 	Cache    *Cache // told what the files hashed to
 	Progress func(bytes int64)
+	// Program is the path of a Go flow's executable. The invocation's Program says what it runs
+	// on; its key is what the bytes make it.
+	Program string
 }
 
 // Built is a bundle in a directory.
@@ -23,7 +26,7 @@ type Built struct {
 }
 
 // Build packs the collection and writes the invocation's bundle into dir, which is made if need
-// be: the sidecar under its key, then the document as bundle.json. Prefect's own
+// be: the sidecar and the program under their keys, then the document as bundle.json. Prefect's own
 // `python -m prefect.bundles.execute --key DIR/bundle.json` runs what is there.
 func Build(ctx context.Context, c *Collection, inv Invocation, dir string, opts *BuildOptions) (*Built, error) {
 	if opts == nil {
@@ -36,6 +39,17 @@ func Build(ctx context.Context, c *Collection, inv Invocation, dir string, opts 
 		}
 	} else if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, writeError(dir, err)
+	}
+	if opts.Program != "" {
+		key, err := putProgram(ctx, opts.Program, dir)
+		if err != nil {
+			return nil, err
+		}
+		program := Program{Key: key}
+		if inv.Program != nil {
+			program.OS, program.Arch = inv.Program.OS, inv.Program.Arch
+		}
+		inv.Program = &program
 	}
 	inv.Include, inv.Source = c.Include, c.entrypoint != ""
 	var err error

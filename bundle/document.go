@@ -31,7 +31,7 @@ const (
 // Invocation is what a bundle calls.
 type Invocation struct {
 	Runtime      Runtime
-	Entrypoint   string   // python: "flow.py:main", relative to the base directory
+	Entrypoint   string   // python: "flow.py:main", relative to the base directory; go: "path/dir:train"
 	Command      []string // exec: the argument vector
 	Program      *Program // go: the program to run
 	Name         string   // flow run name; used only where FlowRun is nil
@@ -136,7 +136,11 @@ func derivedFlowRun(inv Invocation, filesKey string) (json.RawMessage, error) {
 		return nil, fmt.Errorf("bundle: parameters: %w", err)
 	}
 	var identity []byte
-	for _, s := range append([]string{string(inv.Runtime), inv.Entrypoint, inv.Name, compact.String(), inv.Dependencies, filesKey}, inv.Command...) {
+	words := append([]string{string(inv.Runtime), inv.Entrypoint, inv.Name, compact.String(), inv.Dependencies, filesKey}, inv.Command...)
+	if inv.Program != nil {
+		words = append(words, inv.Program.Key)
+	}
+	for _, s := range words {
 		identity = binary.BigEndian.AppendUint32(identity, uint32(len(s)))
 		identity = append(identity, s...)
 	}

@@ -19,10 +19,12 @@ type Bundle struct {
 	Digest       Digest    // of the document's bytes
 	DocumentPath string    // "" for a sidecar alone
 	ArchivePath  string    // "" when no files travel
+	ProgramPath  string    // "" when the document has no program
 }
 
 // Open finds the bundle at path: a directory with bundle.json, a document, or a sidecar zip
-// alone. A document's sidecar is sought under its key beside the document.
+// alone. A document's sidecar and program are sought under their keys beside the
+// document.
 func Open(path string) (*Bundle, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -71,6 +73,11 @@ func openDocument(path string) (*Bundle, error) {
 	h.Sum(b.Digest[:0])
 	if b.Document.FilesKey != "" {
 		b.ArchivePath = filepath.Join(filepath.Dir(path), filepath.FromSlash(b.Document.FilesKey))
+	}
+	if f := b.Document.Flowship; f != nil && f.Program != nil {
+		if _, err := ParseProgramKey(f.Program.Key); err == nil {
+			b.ProgramPath = filepath.Join(filepath.Dir(path), filepath.FromSlash(f.Program.Key))
+		}
 	}
 	return b, nil
 }

@@ -73,7 +73,8 @@ func ReportOf(path string, err error) (*Report, error) {
 }
 
 // Verify checks everything that can be checked, and reports all that is wrong: that document,
-// table of contents and content of the sidecar agree to the byte, and what opts ask for. An
+// table of contents and content of the sidecar agree to the byte, that the program is the one
+// that the document names, and what opts ask for. An
 // error means that it could not find out.
 func (b *Bundle) Verify(ctx context.Context, opts *VerifyOptions) (*Report, error) {
 	if opts == nil {
@@ -85,6 +86,9 @@ func (b *Bundle) Verify(ctx context.Context, opts *VerifyOptions) (*Report, erro
 	}
 	held, err := b.verifyArchive(ctx, r, opts)
 	if err != nil {
+		return nil, err
+	}
+	if err := b.verifyProgram(ctx, r); err != nil {
 		return nil, err
 	}
 	if opts.Lock != nil {

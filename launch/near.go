@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// nearest returns the name that may have been meant: the one with the fewest slips, if they are
+// Nearest returns the name that may have been meant: the one with the fewest slips, if they are
 // few for its length, or "".
-func nearest(name string, names iter.Seq[string]) string {
+func Nearest(name string, names iter.Seq[string]) string {
 	near, fewest := "", max(1, len(name)/3)+1
 	for _, n := range slices.Sorted(names) {
-		if d := slips(plainName(name), plainName(n)); d < fewest {
+		if d := slips(plainName(name), plainName(n)); d < fewest && d < len(n) {
 			near, fewest = n, d
 		}
 	}

@@ -193,7 +193,7 @@ func (s *schema) check(values map[string]any, complete bool) error {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		value := values[name]
 		if _, ok := s.properties[name]; !ok && !s.open {
-			return &VariableError{Name: name, Near: nearest(name, maps.Keys(s.properties))}
+			return &VariableError{Name: name, Near: Nearest(name, maps.Keys(s.properties))}
 		}
 		switch {
 		case value == nil && !s.required[name], unknowable(value) != "":

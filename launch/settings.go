@@ -45,7 +45,7 @@ func (s Settings) Check() error {
 func (s Settings) check() error {
 	source, ok := settingsTypes[s.Type]
 	if !ok {
-		return unknown("type", s.Type, nearest(s.Type, maps.Keys(settingsTypes)))
+		return unknown("type", s.Type, Nearest(s.Type, maps.Keys(settingsTypes)))
 	}
 	object, err := decode([]byte(source))
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *Settings) UnmarshalJSON(source []byte) error {
 			read.Config, ok = value.(map[string]any)
 			ok = ok || value == nil
 		default:
-			return fmt.Errorf("launch: settings: %w", unknown("member", name, nearest(name, slices.Values([]string{"type", "config"}))))
+			return fmt.Errorf("launch: settings: %w", unknown("member", name, Nearest(name, slices.Values([]string{"type", "config"}))))
 		}
 		if !ok {
 			return fmt.Errorf("launch: settings: the %s does not fit", name)

@@ -32,10 +32,18 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(twinsVariable) != "" {
+		twins()
+	}
+	submit.Main(flows()...)
 	switch {
 	case os.Getenv(executorVariable) != "" && len(os.Args) > 1 && os.Args[1] == "execute":
 		os.Exit(executor(os.Args[2:]))
-	case os.Getenv(submitterVariable) != "":
+	case os.Getenv(executorVariable) != "" && len(os.Args) == 4 && os.Args[1] == "launch":
+		os.Exit(launcher(os.Args[3]))
+	case os.Getenv(workerVariable) != "" && len(os.Args) == 1:
+		os.Exit(serve())
+	case os.Getenv(submitterVariable) != "" && len(os.Args) == 1:
 		os.Exit(submitter(os.Getenv(submitterVariable)))
 	}
 	os.Setenv(executorVariable, "1")
@@ -64,6 +72,19 @@ func executor(args []string) int {
 	return record.ExitCode
 }
 
+// launcher looks after a run of the home FLOWSHIP_HOME.
+func launcher(id string) int {
+	ctx := context.Background()
+	c, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: os.Getenv("FLOWSHIP_HOME"), Executor: []string{os.Args[0]}, Grace: 200 * time.Millisecond})
+	if err == nil {
+		err = c.LaunchDetached(ctx, id, os.Stdout)
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
+}
+
 // submitter runs a script in the home FLOWSHIP_HOME.
 func submitter(script string) int {
 	ctx := context.Background()
@@ -75,7 +96,15 @@ func submitter(script string) int {
 	if dir != "" {
 		include = []string{"*"}
 	}
-	run, err := c.Run(ctx, submit.Invocation{Dir: dir, Include: include, Command: []string{"sh", "-c", script}, Stdout: os.Stdout, Stderr: os.Stderr})
+	inv := submit.Invocation{Dir: dir, Include: include, Command: []string{"sh", "-c", script}, Stdout: os.Stdout, Stderr: os.Stderr}
+	if os.Getenv("MODE") == "submit" {
+		if _, err := c.Submit(ctx, inv); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 5
+		}
+		return 0
+	}
+	run, err := c.Run(ctx, inv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 5

@@ -13,6 +13,7 @@ import (
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
 )
 
@@ -22,7 +23,7 @@ type ClientOptions struct {
 	// the XDG base directory specification.
 	Home string
 	// Executor is the start of the command line that runs a step, "flowship step" in full. The
-	// client appends "execute" and its flags. Needed to run anything.
+	// client appends "execute" or "launch" and their flags. Needed to launch anything.
 	Executor []string
 	// Grace is how long a run that is cancelled may take to end after SIGINT, and again after
 	// SIGTERM; 0 means 10 seconds.
@@ -44,9 +45,16 @@ type Client struct {
 	cache    *bundle.Cache // nil without a place for it
 	infra    *launch.Infrastructure
 
-	mu    sync.Mutex // guards what is opened when first needed
-	runs  *local.Orchestrator
-	store *storage.Store
+	mu       sync.Mutex // guards what is opened when first needed
+	runs     backend
+	watching *orchestrator.Watcher
+	buckets  map[string]*bucket // by URL
+}
+
+// bucket is a store of bundles, in a folder.
+type bucket struct {
+	*storage.Store
+	dir string
 }
 
 // OpenClient returns a client of the embedded default. It touches nothing yet.
@@ -58,7 +66,7 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
-	c := &Client{home: opts.Home, state: state, executor: opts.Executor, grace: opts.Grace, length: opts.Lease}
+	c := &Client{home: opts.Home, state: state, executor: opts.Executor, grace: opts.Grace, length: opts.Lease, buckets: map[string]*bucket{}}
 	if cache, err := CacheDir(opts.Home); err == nil { // else slower, no less right
 		c.cache = bundle.OpenCache(cache)
 	}
@@ -83,15 +91,16 @@ func (c *Client) Close() error {
 	if c.runs != nil {
 		errs = append(errs, c.runs.Close())
 	}
-	if c.store != nil {
-		errs = append(errs, c.store.Close())
+	for _, b := range c.buckets {
+		errs = append(errs, b.Close())
 	}
-	c.runs, c.store = nil, nil
+	c.runs, c.watching = nil, nil
+	clear(c.buckets)
 	return errors.Join(errs...)
 }
 
 // openRuns returns the orchestrator.
-func (c *Client) openRuns(ctx context.Context) (*local.Orchestrator, error) {
+func (c *Client) openRuns(ctx context.Context) (backend, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.runs == nil {
@@ -106,7 +115,7 @@ func (c *Client) openRuns(ctx context.Context) (*local.Orchestrator, error) {
 
 // currentRuns returns the orchestrator, after it has ended the runs that nobody looks after any
 // more.
-func (c *Client) currentRuns(ctx context.Context) (*local.Orchestrator, error) {
+func (c *Client) currentRuns(ctx context.Context) (backend, error) {
 	runs, err := c.openRuns(ctx)
 	if err != nil {
 		return nil, err
@@ -117,23 +126,42 @@ func (c *Client) currentRuns(ctx context.Context) (*local.Orchestrator, error) {
 	return runs, nil
 }
 
-// openStore returns the store of bundles.
-func (c *Client) openStore(ctx context.Context) (*storage.Store, error) {
+// watcher returns what waits for all of this client's runs.
+func (c *Client) watcher(runs backend) *orchestrator.Watcher {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.store == nil {
-		url, err := storage.FolderURL(c.path("store"))
-		if err != nil {
-			return nil, fmt.Errorf("submit: %w", err)
-		}
-		store, err := storage.Open(ctx, url, &storage.OpenOptions{Create: true})
-		if err != nil {
-			return nil, fmt.Errorf("submit: %w", err)
-		}
-		c.store = store
-		c.sweep(ctx)
+	if c.watching == nil {
+		c.watching = orchestrator.NewWatcher(runs, 0)
 	}
-	return c.store, nil
+	return c.watching
+}
+
+// openBucket returns the store of the pool's bundles.
+func (c *Client) openBucket(ctx context.Context, pool *orchestrator.WorkPool) (*bucket, error) {
+	dir, err := storageDir(pool)
+	if err != nil {
+		return nil, fmt.Errorf("submit: work pool %q: %w", pool.Name, err)
+	}
+	if dir == "" {
+		dir = c.path("store")
+	}
+	url, err := storage.FolderURL(dir)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b := c.buckets[url]; b != nil {
+		return b, nil
+	}
+	store, err := storage.Open(ctx, url, &storage.OpenOptions{Create: true})
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	b := &bucket{Store: store, dir: dir}
+	c.buckets[url] = b
+	c.sweep(ctx, b)
+	return b, nil
 }
 
 // stale is the age at which a temporary file or directory is taken for one whose owner was
@@ -141,15 +169,18 @@ func (c *Client) openStore(ctx context.Context) (*storage.Store, error) {
 const stale = 24 * time.Hour
 
 // sweep removes, once a day, what killed processes left in the store. Nothing depends on it.
-func (c *Client) sweep(ctx context.Context) {
+func (c *Client) sweep(ctx context.Context, b *bucket) {
 	note := c.path("swept")
+	if b.dir != c.path("store") {
+		note = filepath.Join(b.dir, ".swept")
+	}
 	if info, err := os.Stat(note); err == nil && time.Since(info.ModTime()) < stale {
 		return
 	}
 	if os.WriteFile(note, nil, 0o600) == nil {
 		now := time.Now()
 		os.Chtimes(note, now, now)
-		c.store.Sweep(ctx, stale)
+		b.Sweep(ctx, stale)
 	}
 }
 

@@ -20,6 +20,8 @@ type Step struct {
 	URL    string        // of the store
 	Key    string        // of the document
 	Digest bundle.Digest // of the document
+	// Results is the URL of the store of the record; "" is that of the document.
+	Results string
 	// Grace is how long the command, and then what it left behind, may take to end; 0 means 10
 	// seconds.
 	Grace time.Duration
@@ -59,7 +61,7 @@ func executeStep(ctx context.Context, step Step) (*execute.Record, error) {
 	signal.Notify(signals, passedOn()...)
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
-	opts := &execute.Options{Signals: signals, Grace: step.Grace}
+	opts := &execute.Options{Signals: signals, Grace: step.Grace, Results: step.Results}
 	// Without a flow run, the other variables are leftovers of an environment further up.
 	if opts.FlowRunID = os.Getenv(envExecutes); opts.FlowRunID != "" {
 		opts.Scratch, opts.Grouped = os.Getenv(envScratch), grouped()
@@ -72,7 +74,7 @@ func executeStep(ctx context.Context, step Step) (*execute.Record, error) {
 			return nil, fmt.Errorf("submit: %w", err)
 		}
 		defer runs.Close()
-		opts.Runs = runs
+		opts.Runs, opts.Logs = runs, runs
 		length, _ := time.ParseDuration(os.Getenv(envLease))
 		lease := orchestrator.NewLease("executor", length)
 		if err := runs.Hold(ctx, opts.FlowRunID, lease); err != nil {

@@ -32,19 +32,32 @@ func (c *Client) FlowRun(ctx context.Context, ref string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	run, err := runOf(stored)
+	run, _, err := runOf(stored)
 	if err != nil {
 		return nil, fmt.Errorf("submit: flow run %q: %w", stored.ID, err)
 	}
 	record, err := readRecord(ctx, stored)
 	switch {
-	case errors.Is(err, storage.ErrNotFound):
+	case errors.Is(err, execute.ErrNoRecord):
 	case err != nil:
 		return nil, fmt.Errorf("submit: %w", err)
 	default:
 		run.Result, run.ExitCode = record.Result, record.ExitCode
 	}
 	return run, nil
+}
+
+// States returns the states that the flow run with this id had, the first one first.
+func (c *Client) States(ctx context.Context, id string) ([]orchestrator.State, error) {
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	states, err := runs.States(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	return states, nil
 }
 
 // EndedError: a flow run has no result because it did not end COMPLETED.
@@ -123,19 +136,34 @@ func (c *Client) findFlowRun(ctx context.Context, ref string) (*orchestrator.Flo
 	return run, nil
 }
 
-// readRecord returns what the run left, or storage.ErrNotFound.
+// readRecord returns what the run left, or execute.ErrNoRecord.
 func readRecord(ctx context.Context, run *orchestrator.FlowRun) (*execute.Record, error) {
-	store, err := storage.Open(ctx, run.Bundle.URL, nil)
-	if err != nil {
-		return nil, err
+	return execute.ReadRecord(ctx, resultsURL(run), run.ID)
+}
+
+// resultsURL is the URL of the store of the run's record.
+func resultsURL(run *orchestrator.FlowRun) string {
+	if run.Results != "" {
+		return run.Results
 	}
-	defer store.Close()
-	return execute.ReadRecord(ctx, store, run.ID)
+	return run.Bundle.URL
 }
 
 // deleteStored removes what is stored for this run alone.
 func deleteStored(ctx context.Context, run *orchestrator.FlowRun) error {
-	store, err := storage.Open(ctx, run.Bundle.URL, nil)
+	if err := deleteRecord(ctx, run); err != nil {
+		return err
+	}
+	return deleteObject(ctx, run.Bundle.URL, run.Bundle.Key)
+}
+
+// deleteRecord removes what the run left.
+func deleteRecord(ctx context.Context, run *orchestrator.FlowRun) error {
+	return deleteObject(ctx, resultsURL(run), execute.RecordKey(run.ID))
+}
+
+func deleteObject(ctx context.Context, url, key string) error {
+	store, err := storage.Open(ctx, url, nil)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
@@ -143,31 +171,23 @@ func deleteStored(ctx context.Context, run *orchestrator.FlowRun) error {
 		return err
 	}
 	defer store.Close()
-	for _, key := range []string{execute.RecordKey(run.ID), run.Bundle.Key} {
-		if err := store.Delete(ctx, key); err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return err
-		}
+	if err := store.Delete(ctx, key); !errors.Is(err, storage.ErrNotFound) {
+		return err
 	}
 	return nil
 }
 
-// submissionNote is what is remembered of a submission.
-type submissionNote struct {
-	UploadedBytes int64   `json:"uploaded_bytes"`
-	ReusedBytes   int64   `json:"reused_bytes"`
-	Timings       Timings `json:"timings"`
-}
-
 // runOf is a run as it was recorded.
-func runOf(r *orchestrator.FlowRun) (*Run, error) {
+func runOf(r *orchestrator.FlowRun) (*Run, *submissionNote, error) {
 	var note submissionNote
 	if err := json.Unmarshal(r.Submission, &note); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	run := &Run{
 		ID: r.ID, Name: r.Name, State: r.State, WorkPool: r.WorkPool, Parameters: r.Parameters, Timings: note.Timings,
 		Bundle: StoredBundle{URL: r.Bundle.URL, Key: r.Bundle.Key, UploadedBytes: note.UploadedBytes, ReusedBytes: note.ReusedBytes},
-		Flow:   r.Flow, Tags: r.Tags, Created: r.Created, Started: r.Started, Ended: r.Ended,
+		Flow:   r.Flow, Tags: r.Tags, Retries: max(r.RunCount-1, 0), Created: r.Created, Started: r.Started, Ended: r.Ended,
+		Version: r.Version, Labels: r.Labels, Priority: r.Priority, Policy: r.Policy, JobVariables: r.JobVariables, Infrastructure: r.Infrastructure,
 	}
 	if r.Bundle.FilesKey != "" {
 		run.Bundle.FilesKey = &r.Bundle.FilesKey
@@ -178,5 +198,5 @@ func runOf(r *orchestrator.FlowRun) (*Run, error) {
 			run.Timings.Run = Seconds(r.Ended.Sub(r.Started))
 		}
 	}
-	return run, nil
+	return run, &note, nil
 }

@@ -137,7 +137,9 @@ func TestInvocationsThatCannotBeMeant(t *testing.T) {
 		"no command":                       {},
 		"no entrypoint":                    {Runtime: bundle.RuntimePython},
 		"both an entrypoint and a command": {Runtime: bundle.RuntimePython, Entrypoint: "f.py:main", Command: []string{"true"}},
-		`runtime "go" cannot be run`:       {Runtime: bundle.RuntimeGo, Entrypoint: "main"},
+		"a Go flow needs its program":      {Runtime: bundle.RuntimeGo, Entrypoint: "main"},
+		`runtime "cobol" cannot be run`:    {Runtime: "cobol", Entrypoint: "main"},
+		"retries -1 is negative":           {Command: []string{"true"}, Retries: -1},
 	} {
 		if _, err := b.client.Run(t.Context(), inv); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: error %v, want %q", inv, err, want)

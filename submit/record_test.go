@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -19,12 +18,7 @@ import (
 // wantRecord: the record in the store says what the orchestrator says of the run.
 func (b *bed) wantRecord(t *testing.T, run *submit.Run) {
 	t.Helper()
-	store, err := storage.Open(t.Context(), run.Bundle.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	r, err := execute.ReadRecord(t.Context(), store, run.ID)
+	r, err := execute.ReadRecord(t.Context(), run.Bundle.URL, run.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,6 +113,14 @@ func (c *Client) fetch(ctx context.Context, ref, url, key string, digest bundle.
 			return nil, nil, missing(ref, err)
 		}
 	}
+	if b.ProgramPath != "" {
+		if err := os.Mkdir(filepath.Dir(b.ProgramPath), 0o700); err != nil {
+			return nil, nil, fmt.Errorf("submit: %w", err)
+		}
+		if err := store.Get(ctx, b.Document.Flowship.Program.Key, b.ProgramPath, nil); err != nil {
+			return nil, nil, missing(ref, err)
+		}
+	}
 	return b, remove, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -24,7 +23,7 @@ type upload struct {
 	tmp        string
 }
 
-func (u *upload) send(ctx context.Context, inv bundle.Invocation) error {
+func (u *upload) send(ctx context.Context) error {
 	tmp, remove, err := u.temporary()
 	if err != nil {
 		return fmt.Errorf("submit: %w", err)
@@ -37,6 +36,15 @@ func (u *upload) send(ctx context.Context, inv bundle.Invocation) error {
 		}
 		key := u.manifest.FilesKey()
 		u.run.Bundle.FilesKey = &key
+	}
+	if u.Program != nil {
+		if err := u.sendProgram(ctx); err != nil {
+			return err
+		}
+	}
+	inv, err := u.describe(ctx, u.collection)
+	if err != nil {
+		return err
 	}
 	return u.document(ctx, inv)
 }
@@ -70,7 +78,7 @@ func (u *upload) sidecar(ctx context.Context) error {
 		return fmt.Errorf("submit: %w", err)
 	}
 	u.run.Bundle.UploadedBytes += u.archive.Size
-	return u.remember()
+	return u.remember(u.manifest.Digest, u.archive)
 }
 
 // found is what the store has under a sidecar's key.
@@ -93,7 +101,7 @@ func (u *upload) find(ctx context.Context) (found, error) {
 	if err != nil {
 		return absent, fmt.Errorf("submit: %w", err)
 	}
-	if u.archive = u.recall(); u.archive == nil || u.archive.Size != object.Size {
+	if u.archive = u.recall(u.manifest.Digest); u.archive == nil || u.archive.Size != object.Size {
 		if u.archive, err = u.prove(ctx, object.Size); err != nil {
 			return absent, fmt.Errorf("submit: %w", err)
 		}
@@ -101,8 +109,8 @@ func (u *upload) find(ctx context.Context) (found, error) {
 			return damaged, nil
 		}
 	}
-	u.run.Bundle.ReusedBytes = object.Size
-	return whole, u.remember()
+	u.run.Bundle.ReusedBytes += object.Size
+	return whole, u.remember(u.manifest.Digest, u.archive)
 }
 
 // prove reads the stored sidecar to its end. It returns nil when that is not what the manifest
@@ -115,7 +123,7 @@ func (u *upload) prove(ctx context.Context, size int64) (*bundle.Archive, error)
 	}
 	add, done := u.progress("verify", size)
 	defer done()
-	b, err := bundle.Open(filepath.Join(u.path("store"), filepath.FromSlash(key)))
+	b, err := bundle.Open(filepath.Join(u.bucket.dir, filepath.FromSlash(key)))
 	if err == nil {
 		var report *bundle.Report
 		report, err = b.Verify(ctx, &bundle.VerifyOptions{Digest: object.SHA256, Lock: bundle.NewLock(bundle.Digest{}, u.manifest), Progress: add})
@@ -167,65 +175,4 @@ func (u *upload) put(ctx context.Context, key, path string, what *bundle.Archive
 	add, done := u.progress("upload", what.Size)
 	defer done()
 	return u.bucket.Put(ctx, key, f, storage.PutOptions{Size: what.Size, SHA256: what.SHA256, Replace: replace, Progress: add})
-}
-
-// A folder does not keep the digest of an object with it. A note beside the store does, for a
-// sidecar that this home has packed or proven. It saves reading it in order to name its bytes.
-// What happens to them afterwards the executor notices; then the note goes, see [submission.distrust].
-
-func (c *Client) note(files bundle.Digest) string {
-	return filepath.Join(c.path("sidecars"), files.Hex())
-}
-
-// recall returns what the note says, or nil when there is none.
-func (u *upload) recall() *bundle.Archive {
-	b, err := os.ReadFile(u.note(u.manifest.Digest))
-	if err != nil {
-		return nil
-	}
-	var digest string
-	a := &bundle.Archive{}
-	if _, err := fmt.Sscanf(string(b), "%s %d\n", &digest, &a.Size); err != nil {
-		return nil
-	}
-	if a.SHA256, err = bundle.ParseDigest(digest); err != nil {
-		return nil
-	}
-	return a
-}
-
-// distrust removes the note of a sidecar that an executor refused: the next run proves what is
-// stored, and replaces it if need be.
-func (s *submission) distrust() error {
-	if s.run.Bundle.FilesKey == nil {
-		return nil
-	}
-	digest, err := bundle.ParseFilesKey(*s.run.Bundle.FilesKey)
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(s.note(digest)); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// remember writes the note, unless it says the same already.
-func (u *upload) remember() error {
-	if a := u.recall(); a != nil && *a == *u.archive {
-		return nil
-	}
-	text := fmt.Sprintf("%s %d\n", u.archive.SHA256, u.archive.Size)
-	path := filepath.Join(u.tmp, "note")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return fmt.Errorf("submit: %w", err)
-	}
-	note := u.note(u.manifest.Digest)
-	if err := os.MkdirAll(filepath.Dir(note), 0o700); err != nil {
-		return fmt.Errorf("submit: %w", err)
-	}
-	if err := os.Rename(path, note); err != nil {
-		return fmt.Errorf("submit: %w", err)
-	}
-	return nil
 }

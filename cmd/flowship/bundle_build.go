@@ -28,9 +28,10 @@ func newBuildCommand(c *console) *cobra.Command {
 		Use:         "build [ENTRYPOINT] --include PATTERN... {--out DIR | --dry-run} [-- COMMAND...]",
 		Short:       "Pack files and an invocation into a bundle",
 		Annotations: map[string]string{packing: ""},
-		Long: `Build packs the files that --include selects, with the invocation of a python flow
-(ENTRYPOINT is path/flow.py:name) or of a command line, into the directory --out.
-The flow's program is read, never run. Building again gives the same bytes.
+		Long: `Build packs the files that --include selects, with the invocation of a flow or of a
+command line, into the directory --out. A flow in Python is path/flow.py:name, and
+is read, never run. A flow in Go is path/dir:name, its package main built by go
+build for this platform. Building again gives the same bytes.
 
 --dry-run writes no bundle: it shows each file and why it is packed, what ignore
 files left out, and the key. --write-lock writes what the bundle holds into a lock
@@ -89,7 +90,7 @@ func runBuild(ctx context.Context, c *console, opts *buildOptions, t *target) er
 	c.warnCollected(files)
 	opts.warnOwnOutput(c, t, files)
 	r := &report{runtime: inv.Runtime, entrypoint: inv.Entrypoint, command: inv.Command, sensitive: files.Sensitive, collection: files}
-	if err := opts.build(ctx, c, r, inv); err != nil {
+	if err := opts.build(ctx, c, r, inv, t); err != nil {
 		return err
 	}
 	if opts.writeLock != "" {
@@ -111,7 +112,7 @@ func (o *buildOptions) check(t *target) error {
 	case o.out == "" && !o.dryRun && o.writeLock == "":
 		return usagef("--out DIR writes a bundle, --dry-run shows what it would hold", "nothing to do without --out, --dry-run or --write-lock")
 	case o.out != "" && t.invocation.Runtime == "":
-		return usagef("name path/flow.py:name, or a command after --; --dry-run needs neither", "--out without an ENTRYPOINT or a COMMAND: the bundle would call nothing")
+		return usagef("name a flow, path/flow.py:name or path/dir:name, or a command after --; --dry-run needs neither", "--out without an ENTRYPOINT or a COMMAND: the bundle would call nothing")
 	}
 	return nil
 }
@@ -137,7 +138,7 @@ func (o *buildOptions) warnOwnOutput(c *console, t *target, files *bundle.Collec
 }
 
 // build packs into --out or, without, only hashes.
-func (o *buildOptions) build(ctx context.Context, c *console, r *report, inv bundle.Invocation) error {
+func (o *buildOptions) build(ctx context.Context, c *console, r *report, inv bundle.Invocation, t *target) error {
 	if o.out == "" {
 		p := c.startProgress("hashing", r.collection.TotalSize())
 		defer p.stop()
@@ -145,9 +146,18 @@ func (o *buildOptions) build(ctx context.Context, c *console, r *report, inv bun
 		r.manifest, err = bundle.Hash(ctx, r.collection, &bundle.HashOptions{Cache: statCache(o.noCache), Progress: p.add})
 		return err
 	}
+	options := &bundle.BuildOptions{Cache: statCache(o.noCache)}
+	if t.program != "" {
+		program, err := buildProgram(ctx, c, t)
+		if err != nil {
+			return err
+		}
+		inv.Program, options.Program = &bundle.Program{OS: program.OS, Arch: program.Arch}, program.Path
+	}
 	p := c.startProgress("packing", r.collection.TotalSize())
 	defer p.stop()
-	built, err := bundle.Build(ctx, r.collection, inv, o.out, &bundle.BuildOptions{Cache: statCache(o.noCache), Progress: p.add})
+	options.Progress = p.add
+	built, err := bundle.Build(ctx, r.collection, inv, o.out, options)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,9 +23,9 @@ stands. Paths are relative to the base directory, as patterns are. It also says
 where git would decide otherwise: Prefect reads .prefectignore almost, but not
 quite, as git reads .gitignore.
 
-JSON: [{"path", "included", "reason", "rule", "source", "git"}]; a reason is include,
-default exclusion, hidden, ignored, negated, not matched or always excluded; git is
-there only where it would decide otherwise.`,
+JSON: [{"path", "included", "reason", "rule", "source", "git"}]; a reason is
+include, default exclusion, hidden, ignored, negated, not matched or always
+excluded; git is there only where it would decide otherwise.`,
 		Example: `  flowship bundle explain data/a.csv notes.log --include data/ --include '*.log'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			paths, t, err := explainTarget(cmd, opts, args)
@@ -41,8 +42,15 @@ there only where it would decide otherwise.`,
 
 // looksLikeEntrypoint tells an ENTRYPOINT from a path among the arguments.
 func looksLikeEntrypoint(arg string) bool {
-	file, name, ok := strings.Cut(arg, ".py:")
-	return ok && file != "" && flowName.MatchString(name)
+	if file, name, ok := strings.Cut(arg, ".py:"); ok && file != "" && flowName.MatchString(name) {
+		return true
+	}
+	at := strings.LastIndexByte(arg, ':')
+	if at <= 0 || at == len(arg)-1 {
+		return false
+	}
+	info, err := os.Stat(arg[:at])
+	return err == nil && (info.IsDir() || strings.HasSuffix(arg[:at], ".go"))
 }
 
 // explainTarget takes the paths and the ENTRYPOINT apart, which may stand anywhere.

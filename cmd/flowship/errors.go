@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/execute"
@@ -136,8 +137,9 @@ func kindOf(err error) kind {
 	}
 	var u *usageError
 	var invalid *submit.InvalidError
+	var variable *launch.VariableError
 	switch {
-	case errors.As(err, &u), errors.As(err, &invalid):
+	case errors.As(err, &u), errors.As(err, &invalid), errors.As(err, &variable):
 		return kindUsage
 	case errors.Is(err, context.DeadlineExceeded):
 		return kindTimeout
@@ -148,13 +150,14 @@ func kindOf(err error) kind {
 	switch {
 	case errors.Is(err, execute.ErrPrefectAPI):
 		return kind(bundle.KindRefused)
-	case errors.Is(err, storage.ErrNotFound), errors.Is(err, orchestrator.ErrNotFound), errors.Is(err, execute.ErrNoPython):
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, execute.ErrNoPython),
+		errors.Is(err, orchestrator.ErrNotFound), errors.Is(err, orchestrator.ErrNoWorkPool):
 		return kind(bundle.KindNotFound)
 	case errors.Is(err, storage.ErrDigest):
 		return kind(bundle.KindTampered)
-	case errors.Is(err, storage.ErrConflict), errors.Is(err, orchestrator.ErrUnfinished):
+	case errors.Is(err, storage.ErrConflict), errors.Is(err, orchestrator.ErrUnfinished), errors.Is(err, orchestrator.ErrExists):
 		return kind(bundle.KindConflict)
-	case errors.Is(err, orchestrator.ErrAmbiguous):
+	case errors.Is(err, orchestrator.ErrAmbiguous), errors.Is(err, orchestrator.ErrName), errors.Is(err, submit.ErrNoDriver):
 		return kindUsage
 	}
 	return kindInternal
@@ -168,6 +171,21 @@ func unavailable(err error) error {
 	}
 	hint := "FLOWSHIP_HOME says where flowship keeps bundles and flow runs; it must be a directory that it can write to"
 	return &hinted{err: err, kind: kindUnavailable, hint: hint}
+}
+
+// aboutSubmission gives errors of what has a flow run launched their hints.
+func aboutSubmission(err error) error {
+	if variable, ok := errors.AsType[*launch.VariableError](err); ok && variable.Reason == "" {
+		return &hinted{err: err, hint: "flowship work-pool inspect NAME -o json shows the job variables that there are"}
+	}
+	if failed, ok := errors.AsType[*submit.LaunchError](err); ok {
+		k := kindOf(err)
+		if k == kindInternal {
+			k = kindUnavailable
+		}
+		return &hinted{err: err, kind: k, hint: "flowship flow-run inspect " + shortID(failed.ID) + " shows the run, which is recorded"}
+	}
+	return aboutWorkPool(err)
 }
 
 // packing marks, in a command's annotations, those that collect files. The same kind of error

@@ -6,22 +6,29 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/submit"
+	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 func newFlowRunInspectCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect ID",
 		Short: "Show a flow run",
-		Long: `Inspect shows what is known about a flow run.
+		Long: `Inspect shows what is known about a flow run, and the states that it had.
 
-JSON: as of run. Of the timings, "launch" is from when the run was recorded until the
-command was started, and "run" from then until its end.`,
+JSON: as of run, and "flow", "version", "tags", "labels", "priority",
+"job_variables", "infrastructure", "retries", "retried", "retry_delay", "created",
+"started", "ended", "states": [{"type", "name", "message", "timestamp"}]. Of the
+timings, "launch" is from when the run was recorded until the command was started,
+and "run" from then until its end.`,
 		Example: `  flowship flow-run inspect 289ed969
   flowship flow-run inspect bold-otter -o json`,
 		Args: arguments("ID"),
@@ -29,6 +36,25 @@ command was started, and "run" from then until its end.`,
 			return runFlowRunInspect(cmd.Context(), c, args[0])
 		},
 	}
+}
+
+// inspectedJSON is a run with what only inspect shows.
+type inspectedJSON struct {
+	*submit.Run
+	Flow           string               `json:"flow"`
+	Version        string               `json:"version"`
+	Tags           []string             `json:"tags"`
+	Labels         map[string]string    `json:"labels"`
+	Priority       int                  `json:"priority"`
+	JobVariables   json.RawMessage      `json:"job_variables"`
+	Infrastructure string               `json:"infrastructure"`
+	Retries        int                  `json:"retries"` // how often it may be run again
+	Retried        int                  `json:"retried"` // how often it was
+	RetryDelay     submit.Seconds       `json:"retry_delay"`
+	Created        time.Time            `json:"created"`
+	Started        *time.Time           `json:"started"`
+	Ended          *time.Time           `json:"ended"`
+	States         []orchestrator.State `json:"states"`
 }
 
 func runFlowRunInspect(ctx context.Context, c *console, ref string) error {
@@ -41,42 +67,85 @@ func runFlowRunInspect(ctx context.Context, c *console, ref string) error {
 	if err != nil {
 		return aboutFlowRun(err)
 	}
-	if c.json {
-		return c.printJSON(run)
+	states, err := client.States(ctx, run.ID)
+	if err != nil {
+		return aboutFlowRun(err)
 	}
-	return c.print(func(w *bufio.Writer) { writeRun(w, c.outStyled, run, time.Now()) })
+	if c.json {
+		labels := run.Labels
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		return c.printJSON(inspectedJSON{
+			run, run.Flow, run.Version, notNull(run.Tags), labels, run.Priority, run.JobVariables, run.Infrastructure, run.Policy.Retries, run.Retries,
+			submit.Seconds(run.Policy.RetryDelay), run.Created, timeOrNull(run.Started), timeOrNull(run.Ended), notNull(states),
+		})
+	}
+	return c.print(func(w *bufio.Writer) { writeRun(w, c.outStyled, run, states, time.Now()) })
 }
 
 // writeRun prints a flow run for a person.
-func writeRun(w *bufio.Writer, styled bool, run *submit.Run, now time.Time) {
-	row := func(name string, value cell) {
-		if value.text != "" {
-			fmt.Fprintf(w, "%s %s\n", paint(styled, bold, fmt.Sprintf("%-10s", name)), paint(styled, value.style, value.text))
-		}
+func writeRun(w *bufio.Writer, styled bool, run *submit.Run, states []orchestrator.State, now time.Time) {
+	rows := &rows{w: w, styled: styled, width: 14}
+	rows.add("run", text(shown(run.Name)))
+	rows.add("id", text(run.ID))
+	rows.add("flow", text(shown(run.Flow)))
+	rows.add("version", text(shown(run.Version)))
+	rows.add("state", stateCell(run.State))
+	rows.add("message", text(shown(run.State.Message)))
+	rows.add("work pool", text(shown(run.WorkPool)))
+	rows.add("infrastructure", text(shown(run.Infrastructure)))
+	if run.Priority != 0 {
+		rows.add("priority", text(strconv.Itoa(run.Priority)))
 	}
-	moment := func(t time.Time) cell {
-		if t.IsZero() {
-			return text("")
-		}
-		return text(t.Local().Format(time.RFC3339) + ", " + strings.ToLower(humanAge(now.Sub(t))))
+	rows.add("tags", text(shown(strings.Join(run.Tags, ", "))))
+	for _, name := range slices.Sorted(maps.Keys(run.Labels)) {
+		rows.add("label", text(shown(name+"="+run.Labels[name])))
 	}
-	row("run", text(shown(run.Name)))
-	row("id", text(run.ID))
-	row("flow", text(shown(run.Flow)))
-	row("state", stateCell(run.State))
-	row("message", text(shown(run.State.Message)))
-	row("work pool", text(shown(run.WorkPool)))
-	row("tags", text(shown(strings.Join(run.Tags, ", "))))
-	row("created", moment(run.Created))
-	row("started", moment(run.Started))
-	row("ended", moment(run.Ended))
-	row("took", text(took(run.Started, run.Ended, now)))
-	row("parameters", text(jsonText(run.Parameters)))
-	row("result", text(jsonText(run.Result)))
-	row("bundle", text(shown(run.Bundle.URL+"/"+run.Bundle.Key)))
+	rows.add("created", moment(run.Created, now))
+	rows.add("started", moment(run.Started, now))
+	rows.add("ended", moment(run.Ended, now))
+	rows.add("took", text(took(run.Started, run.Ended, now)))
+	rows.add("retries", text(retries(run)))
+	rows.add("parameters", text(jsonText(run.Parameters)))
+	if v := jsonText(run.JobVariables); v != "{}" {
+		rows.add("job variables", text(v))
+	}
+	rows.add("result", text(jsonText(run.Result)))
+	rows.add("bundle", text(shown(run.Bundle.URL+"/"+run.Bundle.Key)))
 	if run.Bundle.FilesKey != nil {
-		row("sidecar", text(*run.Bundle.FilesKey))
+		rows.add("sidecar", text(*run.Bundle.FilesKey))
 	}
+	writeStates(w, styled, states)
+}
+
+// retries says how often it was run again, of how often it may be; "" when it was not to be.
+func retries(run *submit.Run) string {
+	if run.Retries == 0 && run.Policy.Retries == 0 {
+		return ""
+	}
+	s := fmt.Sprintf("%d of %d", run.Retries, run.Policy.Retries)
+	if run.Policy.RetryDelay > 0 {
+		s += ", " + humanDuration(run.Policy.RetryDelay) + " later"
+	}
+	return s
+}
+
+// writeStates prints the states that the run had, each with the time since the one before.
+func writeStates(w *bufio.Writer, styled bool, states []orchestrator.State) {
+	if len(states) == 0 {
+		return
+	}
+	w.WriteByte('\n')
+	t := &table{head: []string{"STATE", "SINCE", ">AFTER", "MESSAGE"}}
+	for i, s := range states {
+		after := ""
+		if i > 0 {
+			after = humanDuration(s.Timestamp.Sub(states[i-1].Timestamp))
+		}
+		t.add(stateCell(s), text(s.Timestamp.Local().Format("15:04:05.000")), text(after), text(shown(s.Message)))
+	}
+	t.write(w, styled)
 }
 
 // mostJSON is how many bytes of a value are shown among other things.

@@ -17,19 +17,20 @@ import (
 type flowRunLsOptions struct {
 	limit  int
 	states []string
+	pool   string
 }
 
 func newFlowRunLsCommand(c *console) *cobra.Command {
 	opts := &flowRunLsOptions{}
 	cmd := &cobra.Command{
-		Use:   "ls [--limit N] [--state TYPE]...",
+		Use:   "ls [--limit N] [--state TYPE]... [--pool NAME]",
 		Short: "List flow runs, the latest first",
-		Long: `Ls lists flow runs, the latest first. TOOK is the time from when the command was
+		Long: `Ls lists flow runs, the latest first. TOOK is the time from when a run was first
 started to its end.
 
 JSON: [{"id", "name", "flow", "state": {"type", "name", "message", "timestamp"},
-"work_pool", "parameters", "tags", "created", "started", "ended"}]; started and ended
-are null before the run has.`,
+"work_pool", "parameters", "tags", "created", "started", "ended"}]; started and
+ended are null before the run has.`,
 		Example: `  flowship flow-run ls
   flowship flow-run ls --state FAILED --state CRASHED --limit 0`,
 		Args: arguments(),
@@ -41,6 +42,7 @@ are null before the run has.`,
 	flags.SortFlags = false
 	flags.IntVar(&opts.limit, "limit", 15, "list at most `N` runs; 0: all")
 	flags.StringArrayVar(&opts.states, "state", nil, "list runs in a state of this `TYPE`, such as RUNNING; repeatable")
+	flags.StringVar(&opts.pool, "pool", "", "list runs of the work pool `NAME`")
 	return cmd
 }
 
@@ -51,7 +53,7 @@ var stateTypes = [...]orchestrator.StateType{
 }
 
 func (o *flowRunLsOptions) filter() (orchestrator.Filter, error) {
-	var f orchestrator.Filter
+	f := orchestrator.Filter{WorkPool: o.pool}
 	if o.limit < 0 {
 		return f, usagef("0 stands for all", "--limit %d is negative", o.limit)
 	}
@@ -120,9 +122,12 @@ func (c *console) printFlowRuns(runs []*orchestrator.FlowRun, now time.Time) err
 			})
 		})
 	}
-	t := &table{head: []string{"ID", "NAME", "FLOW", "STATE", "CREATED", "TOOK"}}
+	t := &table{head: []string{"ID", "NAME", "FLOW", "POOL", "STATE", "CREATED", "TOOK"}}
 	for _, r := range runs {
-		t.add(text(shortID(r.ID)), text(shown(r.Name)), text(shown(r.Flow)), stateCell(r.State), text(humanAge(now.Sub(r.Created))), text(took(r.Started, r.Ended, now)))
+		t.add(
+			text(shortID(r.ID)), text(shown(r.Name)), text(shown(r.Flow)), text(shown(r.WorkPool)), stateCell(r.State),
+			text(humanAge(now.Sub(r.Created))), text(took(r.Started, r.Ended, now)),
+		)
 	}
 	return c.print(func(w *bufio.Writer) { t.write(w, c.outStyled) })
 }

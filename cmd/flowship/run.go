@@ -18,20 +18,15 @@ import (
 )
 
 type runOptions struct {
-	selection
-	parameters
-	name    string
-	tags    []string
-	timeout time.Duration
-	keep    bool
-	noCache bool
+	flowFlags
+	keep bool
 }
 
 func newRunCommand(c *console) *cobra.Command {
 	opts := &runOptions{}
 	cmd := &cobra.Command{
 		Use:         "run [ENTRYPOINT] --include PATTERN... [-- COMMAND...]",
-		Short:       "Run a command or a Python flow with its files, away from where they are",
+		Short:       "Run a command or a flow with its files, away from where they are",
 		Annotations: map[string]string{packing: ""},
 		Long: `Run packs the files into a bundle, stores it, records a flow run, and has the
 command or the flow executed in a directory that holds these files and nothing
@@ -45,45 +40,40 @@ JSON that it writes to the file $FLOWSHIP_RESULT is the run's result.
 
 A flow in Python is named by file and function, path/flow.py:name, and travels with
 the local modules that it imports. Python 3.9 or later runs it: $FLOWSHIP_PYTHON, or
-python3 in PATH. --param and --params are the function's arguments, checked against
-its signature. What it returns is printed as one line of JSON; what it prints goes
-to standard error. The exit code is 0 if it returned, 1 if it did not. The function
-of a Prefect flow is called without Prefect's engine; PREFECT_API_URL must not be set.
+python3 in PATH. The function of a Prefect flow is called without Prefect's engine;
+PREFECT_API_URL must not be set. A flow in Go is named by the directory of its
+package main, path/dir:name or path/main.go:name, which go build makes a program of;
+the program travels. --param and --params are a flow's arguments, checked before it
+runs. What it returns is printed as one line of JSON; what it prints and logs goes
+to standard error. The exit code is 0 if it returned, 1 if it did not.
+
+What a run prints and logs is kept: flowship flow-run logs. -v sets variables of the
+work pool's base job template, such as env. The tokens of an execution launcher
+stand in place of the flowship program in the job's command.
 
 JSON: {"id", "name", "state": {"type", "name", "message", "timestamp"}, "work_pool",
 "parameters", "result", "bundle": {"url", "key", "files_key", "uploaded_bytes",
-"reused_bytes"}, "timings": {"collect", "hash", "upload", "create", "launch", "run"}}
-with seconds. A command's output then goes to standard error.`,
+"reused_bytes"}, "timings": {"collect", "hash", "upload", "create", "launch",
+"run"}} with seconds. A command's output then goes to standard error.`,
 		Example: `  flowship run --include count.sh --include texts/ -- sh count.sh
   flowship run flows/etl.py:main --include 'data/*.csv' -p least=40
-  flowship run --include train.py -p epochs=3 --timeout 1h -- python train.py`,
+  flowship run flows/wordcount:WordCount --include 'texts/' --retries 2
+  flowship run --include train.py -v env='{"MODE": "fast"}' -- python train.py`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := opts.target(cmd, args)
-			switch {
-			case err != nil:
+			t, err := opts.flowTarget(cmd, args)
+			if err != nil {
 				return err
-			case t.invocation.Runtime == "":
-				return usagef("", "missing ENTRYPOINT or -- COMMAND")
-			case opts.timeout < 0:
-				return usagef("", "--timeout %v is negative", opts.timeout)
 			}
 			return runRun(cmd.Context(), c, opts, t)
 		},
 	}
-	flags := cmd.Flags()
-	flags.SortFlags = false
-	opts.selection.register(flags)
-	opts.parameters.register(flags)
-	flags.StringVar(&opts.name, "name", "", "`NAME` of the flow run (default: a random one)")
-	flags.StringArrayVar(&opts.tags, "tag", nil, "a `TAG` of the flow run; repeatable")
-	flags.DurationVar(&opts.timeout, "timeout", 0, "how long it may run: 90s, 1h30m (default: without end)")
-	flags.BoolVar(&opts.keep, "keep", false, "leave the working directory behind, and print where it is")
-	registerNoCache(flags, &opts.noCache)
+	opts.register(cmd.Flags())
+	cmd.Flags().BoolVar(&opts.keep, "keep", false, "leave the working directory behind, and print where it is")
 	return cmd
 }
 
 func runRun(ctx context.Context, c *console, opts *runOptions, t *target) error {
-	parameters, err := opts.parameters.read(ctx, c.in)
+	inv, err := opts.read(ctx, c, t)
 	if err != nil {
 		return err
 	}
@@ -92,43 +82,23 @@ func runRun(ctx context.Context, c *console, opts *runOptions, t *target) error 
 		return err
 	}
 	defer client.Close()
-	stdout := c.out
-	if c.json || t.invocation.Runtime != bundle.RuntimeExec {
-		stdout = c.err // the result is what belongs there
+	inv.Keep, inv.Stdout, inv.Stderr = opts.keep, c.out, c.err
+	if c.json || inv.Runtime != bundle.RuntimeExec {
+		inv.Stdout = c.err // the result is what belongs on stdout
 	}
-	kill, done := c.watchCancel(ctx)
+	kill, done := c.watchCancel(ctx, "cancelling, Ctrl-C again kills the command")
 	defer done()
-	run, err := client.Run(ctx, submit.Invocation{
-		Runtime:    t.invocation.Runtime,
-		Command:    t.invocation.Command,
-		Entrypoint: t.invocation.Entrypoint,
-		NoSource:   t.collect.Entrypoint == "",
-		Dir:        t.base,
-		Include:    opts.include,
-		Parameters: parameters,
-		Name:       opts.name,
-		Tags:       opts.tags,
-		Timeout:    opts.timeout,
-		Keep:       opts.keep,
-		Stdout:     stdout,
-		Stderr:     c.err,
-		Kill:       kill,
-		NoCache:    opts.noCache,
-		Collected:  c.warnCollected,
-		Progress: func(step string, total int64) (func(int64), func()) {
-			p := c.startProgress(stepVerbs[step], total)
-			return p.add, p.stop
-		},
-	})
+	inv.Kill = kill
+	run, err := client.Run(ctx, inv)
 	if err != nil {
-		return unavailable(err)
+		return aboutSubmission(err)
 	}
-	return c.printRun(run, t.invocation.Runtime)
+	return c.printRun(run, inv.Runtime)
 }
 
-// watchCancel says what goes on when a run that is being cancelled does not end within a second,
-// and closes kill at a second signal. The caller calls done at the end.
-func (c *console) watchCancel(ctx context.Context) (kill <-chan struct{}, done func()) {
+// watchCancel closes kill at a second signal, and says what goes on when nothing has ended a
+// second after the first one; "" says nothing. The caller calls done at the end.
+func (c *console) watchCancel(ctx context.Context, notice string) (kill <-chan struct{}, done func()) {
 	signals, at := make(chan os.Signal, 2), make(chan struct{})
 	signal.Notify(signals, cancelSignals()...)
 	ended := make(chan struct{})
@@ -149,8 +119,8 @@ func (c *console) watchCancel(ctx context.Context) (kill <-chan struct{}, done f
 		for {
 			select {
 			case <-second.C:
-				if !c.quiet && !c.json {
-					fmt.Fprintln(c.err, "cancelling, Ctrl-C again kills the command")
+				if notice != "" && !c.quiet && !c.json {
+					fmt.Fprintln(c.err, notice)
 				}
 			case <-signals:
 				close(at)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,13 +24,14 @@ type selection struct {
 
 func (s *selection) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.include, "include", nil, "files to pack: a file, a directory or a `PATTERN`; in order, ! negates; repeatable")
-	flags.StringVar(&s.dir, "dir", "", "the directory that patterns are relative to (default: the flow file's, else the current one)")
+	flags.StringVar(&s.dir, "dir", "", "the `DIR` that patterns are relative to (default: the flow's, else the current one)")
 	flags.StringVar(&s.code, "code", "imports", "what of a python flow's source to pack: `WHAT` is imports (its file and the local modules that it imports) or none")
 }
 
 // target is what the command line wants called, and where its files are.
 type target struct {
 	base       string
+	program    string            // directory of a Go flow's package main
 	invocation bundle.Invocation // Runtime is "" when the command line names nothing to call
 	collect    *bundle.CollectOptions
 }
@@ -86,16 +88,16 @@ func (s *selection) files() (*target, error) {
 // flowName is what can name a flow in a Python file.
 var flowName = regexp.MustCompile(`^[\pL_][\pL\pN_.]*$`)
 
-const entrypointForm = "an ENTRYPOINT is path/flow.py:name; a command comes after --"
+const entrypointForm = "an ENTRYPOINT is path/flow.py:name or, for Go, path/dir:name; a command comes after --"
 
-// entrypoint reads an ENTRYPOINT, which names a file and what in it is called.
+// entrypoint reads an ENTRYPOINT, which names a file or a directory and what in it is called.
 func (s *selection) entrypoint(arg string) (*target, error) {
 	t, err := s.files()
 	if err != nil {
 		return nil, err
 	}
 	at := strings.LastIndexByte(arg, ':')
-	if at <= 0 || !flowName.MatchString(arg[at+1:]) {
+	if at <= 0 {
 		return nil, usagef(entrypointForm, "%q is not an ENTRYPOINT", arg)
 	}
 	file, name := arg[:at], arg[at+1:]
@@ -105,10 +107,14 @@ func (s *selection) entrypoint(arg string) (*target, error) {
 		return nil, &bundle.Error{Kind: bundle.KindNotFound, Path: file, Reason: "the flow file", Err: err}
 	case err != nil:
 		return nil, &bundle.Error{Kind: bundle.KindUnreadable, Path: file, Err: err}
-	case info.IsDir() || strings.HasSuffix(file, ".go"):
-		return nil, usagef("call a built program as a command: -- ./program", "%q: flows written in Go cannot be packed", arg)
+	case info.IsDir():
+		return s.goEntrypoint(t, file, file, name)
+	case strings.HasSuffix(file, ".go"):
+		return s.goEntrypoint(t, filepath.Dir(file), file, name)
 	case !strings.HasSuffix(file, ".py"):
-		return nil, usagef(entrypointForm, "%q is not a Python file", file)
+		return nil, usagef(entrypointForm, "%q is neither a Python file nor a Go program", file)
+	case !flowName.MatchString(name):
+		return nil, usagef(entrypointForm, "%q is not an ENTRYPOINT", arg)
 	}
 	if s.dir == "" {
 		t.base = filepath.Dir(file)
@@ -123,4 +129,35 @@ func (s *selection) entrypoint(arg string) (*target, error) {
 		t.collect.Entrypoint = t.invocation.Entrypoint
 	}
 	return t, nil
+}
+
+// goEntrypoint is the flow of a Go program, whose package main is in dir. Whether there is such a
+// flow, the program knows.
+func (s *selection) goEntrypoint(t *target, dir, file, name string) (*target, error) {
+	if strings.TrimSpace(name) == "" {
+		return nil, usagef(entrypointForm, "%q names no flow", file+":"+name)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, &bundle.Error{Kind: bundle.KindUnreadable, Path: dir, Err: err}
+	}
+	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), ".go") }) {
+		return nil, usagef(entrypointForm, "%q holds no Go program", dir)
+	}
+	if s.dir == "" {
+		t.base = dir
+	}
+	t.program = dir
+	t.invocation.Runtime = bundle.RuntimeGo
+	t.invocation.Entrypoint = documented(file) + ":" + name
+	return t, nil
+}
+
+// documented is how a document names the source of a program: as it was written, but without the
+// directories of this machine.
+func documented(file string) string {
+	if filepath.IsAbs(file) {
+		file = filepath.Base(file)
+	}
+	return filepath.ToSlash(filepath.Clean(file))
 }

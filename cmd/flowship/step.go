@@ -16,22 +16,22 @@ func newStepCommand(c *console) *cobra.Command {
 		Long:  `Steps are launched by flowship itself where a flow run shall be executed.`,
 	}
 	group(cmd)
-	cmd.AddCommand(newStepExecuteCommand(c))
+	cmd.AddCommand(newStepExecuteCommand(c), newStepLaunchCommand(c))
 	return cmd
 }
 
 type stepExecuteOptions struct {
-	url, key, digest string
+	url, key, digest, resultURL string
 }
 
 func newStepExecuteCommand(c *console) *cobra.Command {
 	opts := &stepExecuteOptions{}
 	cmd := &cobra.Command{
-		Use:   "execute --url URL --key KEY --digest sha256:…",
+		Use:   "execute --url URL --key KEY --digest sha256:… [--result-url URL]",
 		Short: "Fetch a bundle, verify it, run it here",
 		Long: `Execute fetches the document KEY from the store and its sidecar, verifies both
 against the digest, extracts the files into the current directory and runs the
-command or the Python flow there. Nothing runs of a bundle that is not the one with
+command or the flow there. Nothing runs of a bundle that is not the one with
 this digest. It exits with the command's own code, or 1 if the flow did not return;
 3: the bundle does not verify, 4: it is not there, or no Python for its flow.`,
 		Example: `  flowship step execute --url file:///var/lib/bundles --key 0b3c… --digest sha256:9f86…`,
@@ -45,6 +45,7 @@ this digest. It exits with the command's own code, or 1 if the flow did not retu
 	flags.StringVar(&opts.url, "url", "", "`URL` of the store")
 	flags.StringVar(&opts.key, "key", "", "`KEY` of the document in the store")
 	flags.StringVar(&opts.digest, "digest", "", "what the document must hash to: `sha256:…`")
+	flags.StringVar(&opts.resultURL, "result-url", "", "`URL` of the store that gets the run's record (default: the bundle's)")
 	return cmd
 }
 
@@ -58,7 +59,7 @@ func runStepExecute(ctx context.Context, c *console, opts *stepExecuteOptions) e
 	if err != nil {
 		return &usageError{err: err}
 	}
-	record, err := submit.Execute(ctx, submit.Step{URL: opts.url, Key: opts.key, Digest: digest})
+	record, err := submit.Execute(ctx, submit.Step{URL: opts.url, Key: opts.key, Digest: digest, Results: opts.resultURL})
 	switch {
 	case err != nil && record != nil && record.Told: // who launched it says so
 		return exitStatus(record.ExitCode)

@@ -9,13 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
-	"strings"
-	"syscall"
 	"time"
-	"unicode/utf8"
 
+	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -48,26 +44,38 @@ type program struct {
 	end func(code int, result json.RawMessage, err error) *ending
 }
 
-// invoke runs what the document calls.
+// invoke runs what the document calls, once.
 func (x *execution) invoke(ctx context.Context) *ending {
-	result := filepath.Join(x.scratch, "result.json")
-	env, err := x.environ(result)
+	// What an attempt leaves is not for the next one to find.
+	dir, err := os.MkdirTemp(x.scratch, "attempt-")
 	if err != nil {
 		return failed(ExitUnavailable, "the environment: %v", err)
 	}
-	prog, e := x.program(env)
+	defer os.RemoveAll(dir)
+	result := filepath.Join(dir, "result.json")
+	env, err := x.environ(dir, result)
+	if err != nil {
+		return failed(ExitUnavailable, "the environment: %v", err)
+	}
+	prog, e := x.program(dir, env)
 	if e != nil {
 		return e
 	}
-	cmd := &exec.Cmd{
-		Path: prog.path, Args: prog.argv, Dir: x.Dir, Env: append(env, prog.env...), Stdout: x.Stdout, Stderr: x.Stderr, WaitDelay: 2 * time.Second,
+	out, err := x.openOutput(filepath.Join(dir, "logs.jsonl"))
+	if err != nil {
+		return failed(ExitUnavailable, "the environment: %v", err)
 	}
+	env = append(append(env, "FLOWSHIP_LOGS="+out.records.file.Name()), prog.env...)
+	cmd := &exec.Cmd{Path: prog.path, Args: prog.argv, Dir: x.Dir, Env: env, Stdout: out.stdout(), Stderr: out.stderr()}
 	p := &process{execution: x, cmd: cmd}
 	p.prepare()
 	if err := cmd.Start(); err != nil {
+		out.abandon()
 		return notRun(prog.argv[0], err)
 	}
+	out.begin()
 	why := p.wait(ctx)
+	out.end(ctx, why)
 	value, err := readResult(result)
 	code, signal := exitOf(cmd.ProcessState)
 	if e := x.stopped(prog, why, code, signal); e != nil {
@@ -78,9 +86,12 @@ func (x *execution) invoke(ctx context.Context) *ending {
 }
 
 // program returns what to start, or how the run ends because it cannot be.
-func (x *execution) program(env []string) (*program, *ending) {
-	if x.interpreter != "" {
-		return x.pythonProgram()
+func (x *execution) program(dir string, env []string) (*program, *ending) {
+	switch x.document.Flowship.Runtime {
+	case bundle.RuntimePython:
+		return x.pythonProgram(dir)
+	case bundle.RuntimeGo:
+		return x.goProgram(dir), nil
 	}
 	argv := x.document.Flowship.Command
 	path, err := lookUp(argv[0], x.Dir, env)
@@ -119,9 +130,11 @@ func notRun(name string, err error) *ending {
 	return failed(codeNotExecutable, "the command %q cannot be run: %v", name, err)
 }
 
+const goneMessage = "who started the run is gone"
+
 // stopped says how the run ended if it was not the program that ended itself, else nil.
 func (x *execution) stopped(p *program, why reason, code int, signal string) *ending {
-	message := "who started the run is gone"
+	message := goneMessage
 	switch {
 	case why == timedOut:
 		limit := seconds(x.flowRun.Timeout)
@@ -142,156 +155,3 @@ func (x *execution) stopped(p *program, why reason, code int, signal string) *en
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-// maxVariable keeps a variable below the 128 KiB that Linux allows for one.
-const maxVariable = 96 << 10
-
-// internalVariables are for the executor alone.
-var internalVariables = []string{"FLOWSHIP_EXECUTES", "FLOWSHIP_LEASE", "FLOWSHIP_STATE", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP"}
-
-// environ is the command's environment; it writes the parameters' file.
-func (x *execution) environ(result string) ([]string, error) {
-	parameters := x.document.Parameters()
-	file := filepath.Join(x.scratch, "parameters.json")
-	if err := os.WriteFile(file, parameters, 0o600); err != nil {
-		return nil, err
-	}
-	env := slices.DeleteFunc(slices.Clone(x.Environ), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains(internalVariables, name) || name == "FLOWSHIP_PARAMETERS"
-	})
-	if len(parameters) <= maxVariable {
-		env = append(env, "FLOWSHIP_PARAMETERS="+string(parameters))
-	}
-	return append(env,
-		"FLOWSHIP_PARAMETERS_FILE="+file,
-		"FLOWSHIP_RESULT="+result,
-		"FLOWSHIP_FLOW_RUN_ID="+x.FlowRunID,
-		"PREFECT__FLOW_RUN_ID="+x.FlowRunID,
-		"PWD="+x.Dir,
-	), nil
-}
-
-// lookUp finds the program as a shell in dir would: a name with a slash is a path, another one
-// is sought in PATH.
-func lookUp(name, dir string, env []string) (string, error) {
-	if strings.ContainsFunc(name, func(r rune) bool { return r < utf8.RuneSelf && os.IsPathSeparator(uint8(r)) }) {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(dir, name)
-		}
-		return exec.LookPath(name)
-	}
-	err := error(exec.ErrNotFound)
-	for _, d := range filepath.SplitList(variable(env, "PATH")) {
-		if !filepath.IsAbs(d) {
-			d = filepath.Join(dir, d)
-		}
-		found, e := exec.LookPath(filepath.Join(d, name))
-		if e == nil {
-			return found, nil
-		}
-		if errors.Is(e, fs.ErrPermission) {
-			err = e
-		}
-	}
-	return "", err
-}
-
-// variable returns the value that a program finds for the name: the last one.
-func variable(env []string, name string) (value string) {
-	for _, v := range env {
-		if n, text, _ := strings.Cut(v, "="); n == name || runtime.GOOS == "windows" && strings.EqualFold(n, name) {
-			value = text
-		}
-	}
-	return value
-}
-
-// reason is why the program was stopped.
-type reason int
-
-const (
-	notStopped reason = iota
-	timedOut          // it ran too long
-	hungUp            // who started the executor is gone
-	givenUp           // the context ended
-)
-
-// process is the program while it runs.
-type process struct {
-	*execution
-	cmd *exec.Cmd
-}
-
-// wait waits for the program to end, and passes on to it what it has to hear.
-func (p *process) wait(ctx context.Context) reason {
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		p.cmd.Wait() // its ProcessState says more than its error
-	}()
-	var (
-		timeout <-chan time.Time
-		next    <-chan time.Time // when to send ladder[0]
-		ladder  []os.Signal
-		late    <-chan time.Time // when to pass on what the group has got
-		passed  []os.Signal
-		why     reason
-	)
-	if p.flowRun.Timeout > 0 {
-		timer := time.NewTimer(seconds(p.flowRun.Timeout))
-		defer timer.Stop()
-		timeout = timer.C
-	}
-	step := func() {
-		p.send(ladder[0])
-		if ladder, next = ladder[1:], nil; len(ladder) > 0 {
-			next = time.After(p.Grace)
-		}
-	}
-	stop := func(r reason, signals ...os.Signal) {
-		why, ladder, timeout = r, signals, nil
-		step()
-	}
-	early := len(p.Signals) // came before the command was there
-	done := ctx.Done()
-	for {
-		select {
-		case <-ended:
-			p.clear()
-			return why
-		case <-timeout:
-			stop(timedOut, syscall.SIGTERM, os.Kill)
-		case <-done:
-			done = nil
-			if why == notStopped {
-				stop(givenUp, os.Interrupt, syscall.SIGTERM, os.Kill)
-			}
-		case s := <-p.Signals:
-			early--
-			switch {
-			case why != notStopped: // it is being stopped; in a group this may be our own signal
-			case s == syscall.SIGHUP && p.Grouped:
-				stop(hungUp, syscall.SIGTERM, os.Kill)
-			case p.Grouped && early >= 0:
-				p.cmd.Process.Signal(s)
-			case p.Grouped:
-				if passed = append(passed, s); late == nil {
-					late = time.After(strayDelay)
-				}
-			default:
-				p.send(s)
-			}
-		case <-next:
-			step()
-		case <-late:
-			for _, s := range passed {
-				p.sendStray(s)
-			}
-			passed, late = nil, nil
-		}
-	}
-}
-
-// strayDelay gives a command that leaves the group the time to do so.
-const strayDelay = 100 * time.Millisecond

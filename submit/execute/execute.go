@@ -18,6 +18,37 @@
 //	FLOWSHIP_PARAMETERS_FILE  a file with the parameters
 //	FLOWSHIP_RESULT           where a command may write its result: JSON, 64 MiB at most
 //	FLOWSHIP_FLOW_RUN_ID      the id of the flow run, also as PREFECT__FLOW_RUN_ID
+//	FLOWSHIP_LOGS             a file to which it may append records of its logger
+//	FLOWSHIP_FAILURE          flows only: where to say why the flow did not return, as text
+//	FLOWSHIP_FLOW             flows in Go only: the name of the flow to run
+//
+// A record is a line of JSON, of which only the message is needed; level is 10, 20, 30 or 40:
+//
+//	{"level": 20, "message": "training dataset=a", "timestamp": "2026-01-02T03:04:05.123Z", "name": "etl"}
+//
+// # What becomes of what it says
+//
+// Standard output and error are pipes; what comes is passed on unchanged, and each line is
+// also written to the run's logs, up to 16 MiB for a run. Records are shown on the standard
+// error and written to the logs, also those that a program left when it was killed. Where output
+// and error end in the same file, they share a pipe, so that their order is kept. What
+// the program left running and still has its output is not waited for. Logs that cannot be
+// written fail no run. Where there is nobody to write them, files are passed to the program as
+// they are.
+//
+// # Attempts
+//
+// A run that failed or took too long, and that the orchestrator then calls AwaitingRetry, is run
+// again when it is due, by the same process and in the same directory; only results, failures and
+// records of the earlier attempt are gone. The time limit is that of an attempt. Who asks for an
+// end means all of them.
+//
+// # Flows in Go
+//
+// The program is fetched, proven by the digest in its key and run in the working directory. It
+// runs the flow that FLOWSHIP_FLOW names, writes what it returned to FLOWSHIP_RESULT and ends
+// with exit code 0, or else writes why it did not return to FLOWSHIP_FAILURE. A program for
+// another system or architecture is refused.
 //
 // # Flows in Python
 //
@@ -28,6 +59,7 @@
 // of the annotated int, float, str, bool, list, dict, or a union of them, are refused before the
 // call. Values for other annotations stay as JSON gave them. What the function returns is the
 // result, dataclasses and models of pydantic as objects; what is not JSON then fails the run.
+// The root logger has a handler that makes records of what is logged, from INFO on.
 //
 // A Prefect flow is called as a function here, without Prefect's engine: there is no run logger
 // for it, and a task is to Prefect one outside of any flow, for which it starts a server of its
@@ -35,24 +67,23 @@
 //
 // # What it leaves
 //
-// The object results/<flow run id>.json beside the bundle, a [Record], and the run in a final
-// state:
+// The object results/<flow run id>.json beside the bundle or in a store of its own, a [Record],
+// which is there before the run is in its final state:
 //
 //	COMPLETED         the command ended with exit code 0, the function returned
 //	FAILED            another exit code, an exception (its text is the state's message), a
 //	                  result that is no JSON, parameters that do not fit
 //	FAILED, TimedOut  it took too long
-//	CRASHED           a signal ended it, the flow ended its process (sys.exit, os._exit), or it
-//	                  was never run, or its record could not be stored
+//	CRASHED           a signal ended it, the flow ended its process (sys.exit, os.Exit, a panic
+//	                  in another goroutine), or it was never run, was stopped between two
+//	                  attempts, or its record could not be stored
 //	CANCELLED         it was being cancelled
 package execute
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -60,58 +91,6 @@ import (
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/orchestrator"
-)
-
-// Options are the options of [Run]; nil is the default. What they call the command is the
-// Python interpreter of a flow.
-type Options struct {
-	// Dir is the working directory; "" is the current one.
-	Dir string
-	// Scratch is where Run makes a private directory, which it removes, for what the command
-	// must not see among its files; "" is the system's temporary directory.
-	Scratch string
-	// FlowRunID is the run that the caller knows this to be. It is told what went wrong even
-	// when the document cannot be believed; a document of another run is refused.
-	FlowRunID string
-	// Environ is the command's environment without what this package adds; nil is the
-	// process's own.
-	Environ []string
-	// Stdout and Stderr get the command's output; nil is the process's own.
-	Stdout, Stderr io.Writer
-	// Runs is told the states of the run; nil is nobody.
-	Runs orchestrator.StateSetter
-	// Signals are passed on to the command and its children. A hangup ends them.
-	Signals <-chan os.Signal
-	// Grouped says that signals come to the whole process group, the command included. Then
-	// they are passed on only to a command that was not there yet, or has left the group.
-	Grouped bool
-	// Grace is how long the command may take to end; 0 means 10 seconds.
-	Grace time.Duration
-}
-
-// FlowRun is the flow_run member of documents that this package runs.
-type FlowRun struct {
-	ID         string          `json:"id"`
-	FlowID     string          `json:"flow_id"`
-	Name       string          `json:"name"`
-	Parameters json.RawMessage `json:"parameters"`
-	Tags       []string        `json:"tags"`
-	// Timeout is how many seconds the command may run; 0 is without end.
-	Timeout float64 `json:"timeout_seconds,omitempty"`
-}
-
-// Encode is [json.Marshal] that keeps the characters of the parameters.
-func (r *FlowRun) Encode() (json.RawMessage, error) { return encodeJSON(r) }
-
-// Exit codes of a bundle that was not run, for too long, or until it was cancelled. A command's
-// own are passed through, a flow's function that did not return gives 1.
-const (
-	exitFailed      = 1
-	ExitRefused     = 3
-	ExitNotFound    = 4
-	ExitUnavailable = 5
-	ExitTimedOut    = 124
-	ExitCancelled   = 130
 )
 
 // Run runs the bundle whose document has the key in the store at url, and the digest.
@@ -133,7 +112,9 @@ func Run(ctx context.Context, url, key string, digest bundle.Digest, opts *Optio
 		return x.crashed(ctx, err)
 	}
 	defer store.Close()
-	x.store = store
+	if x.store = store; x.Results == "" {
+		x.Results = url
+	}
 	return x.run(ctx)
 }
 
@@ -147,8 +128,13 @@ type execution struct {
 	store    *storage.Store
 	document *bundle.Document
 	flowRun  FlowRun
-	// interpreter is the path of the Python to run a flow with; "" is for a command.
-	interpreter string
+	// executable is the interpreter of a Python flow, or the program of a Go flow.
+	executable string
+	stdout     *sink
+	stderr     *sink
+	book       *logbook
+	// heard is a signal to end that came while the command was running; nil: none.
+	heard os.Signal
 }
 
 func (x *execution) defaults() (err error) {
@@ -167,6 +153,11 @@ func (x *execution) defaults() (err error) {
 	if x.Stderr == nil {
 		x.Stderr = os.Stderr
 	}
+	if x.stdout = newSink(x.Stdout); sameFile(x.Stdout, x.Stderr) {
+		x.stderr = x.stdout
+	} else {
+		x.stderr = newSink(x.Stderr)
+	}
 	if x.Grace == 0 {
 		x.Grace = 10 * time.Second
 	}
@@ -178,17 +169,48 @@ func (x *execution) run(ctx context.Context) (*Record, error) {
 	if err := x.unlessStopped(ctx, x.prepare); err != nil {
 		return x.crashed(ctx, err)
 	}
-	if x.Runs != nil {
-		out, err := x.Runs.SetState(ctx, x.FlowRunID, orchestrator.NewState(orchestrator.TypeRunning, ""), nil)
-		if err != nil {
-			return x.crashed(ctx, err)
+	x.book = openLogbook(ctx, x.Logs, x.FlowRunID, x.stderr)
+	defer x.book.close()
+	name := ""
+	for {
+		refused, err := x.begin(ctx, name)
+		if refused != nil || err != nil {
+			return refused, err
 		}
-		if out.Status != orchestrator.Accepted {
-			err := &bundle.Error{Kind: bundle.KindRefused, Path: x.FlowRunID, Reason: "the flow run is not to be run: " + out.Reason}
-			return &Record{ID: x.FlowRunID, State: out.State, ExitCode: ExitRefused, Started: x.started, Ended: time.Now().UTC(), Told: true}, err
+		e := x.invoke(ctx)
+		x.book.flush(flushTime)
+		due := x.retried(ctx, e)
+		if due == nil {
+			return x.finish(ctx, e)
 		}
+		if e := x.await(ctx, *due); e != nil {
+			return x.finish(ctx, e)
+		}
+		name = orchestrator.NameRetrying
 	}
-	return x.finish(ctx, x.invoke(ctx))
+}
+
+// begin makes the run RUNNING. Where it is not to be, it returns the record of that.
+func (x *execution) begin(ctx context.Context, name string) (*Record, error) {
+	if x.Runs == nil {
+		return nil, nil
+	}
+	state := orchestrator.NewState(orchestrator.TypeRunning, "")
+	if name != "" {
+		state.Name = name
+	}
+	out, err := x.Runs.SetState(ctx, x.FlowRunID, state, nil)
+	switch {
+	case err != nil:
+		return x.crashed(ctx, err)
+	case out.Status == orchestrator.Accepted:
+		return nil, nil
+	case name != "" && out.State.Type == orchestrator.TypeCancelling:
+		// It has run before, so it is for this executor to say how it ends.
+		return x.finish(ctx, &ending{State: orchestrator.NewState(orchestrator.TypeCancelled, out.State.Message), code: ExitCancelled})
+	}
+	err = &bundle.Error{Kind: bundle.KindRefused, Path: x.FlowRunID, Reason: "the flow run is not to be run: " + out.Reason}
+	return &Record{ID: x.FlowRunID, State: out.State, ExitCode: ExitRefused, Started: x.started, Ended: time.Now().UTC(), Told: true}, err
 }
 
 // unlessStopped runs do, and gives it up when a signal comes.
@@ -248,11 +270,16 @@ func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 	if x.FlowRunID == "" {
 		return r, nil // the document that names the run could not be believed
 	}
-	store := x.store
+	url := x.Results
 	if lost {
-		store = nil
+		url = ""
 	}
-	if err := r.Settle(ctx, store, x.Runs); err != nil {
+	// Not x.Runs itself: an interface that holds a nil one is not nil.
+	var runs orchestrator.StateSetter
+	if x.Runs != nil {
+		runs = x.Runs
+	}
+	if err := r.Settle(ctx, url, runs); err != nil {
 		return r, fmt.Errorf("execute: the end of the run could not be told: %w", err)
 	}
 	return r, nil

@@ -82,6 +82,8 @@ func sh(script string) bundle.Invocation { return command("sh", "-c", script) }
 type runs struct {
 	mu     sync.Mutex
 	id     string
+	policy orchestrator.Policy
+	count  int // how often it became RUNNING
 	states []orchestrator.State
 }
 
@@ -95,11 +97,21 @@ func (r *runs) SetState(_ context.Context, id string, proposed orchestrator.Stat
 	if id != r.id {
 		return nil, fmt.Errorf("%q: %w", id, orchestrator.ErrNotFound)
 	}
-	out := orchestrator.Decide(r.states[len(r.states)-1], proposed)
-	if out.Status == orchestrator.Accepted {
+	current := r.states[len(r.states)-1]
+	out := orchestrator.Decide(current, proposed, orchestrator.RunFacts{Policy: r.policy, RunCount: r.count})
+	if out.State.ID != current.ID {
 		r.states = append(r.states, out.State)
+		if out.State.Type == orchestrator.TypeRunning {
+			r.count++
+		}
 	}
 	return out, nil
+}
+
+func (r *runs) FlowRun(_ context.Context, id string) (*orchestrator.FlowRun, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &orchestrator.FlowRun{ID: id, Policy: r.policy, RunCount: r.count}, nil
 }
 
 func (r *runs) names() []string {
@@ -314,7 +326,6 @@ func TestTampered(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	goFlow := bundle.Invocation{Runtime: bundle.RuntimeGo, Entrypoint: "main", Program: &bundle.Program{Key: "programs/x", OS: "linux", Arch: "amd64"}}
 	for _, test := range []struct {
 		name   string
 		inv    bundle.Invocation
@@ -322,7 +333,6 @@ func TestRefused(t *testing.T) {
 		want   string
 		code   int
 	}{
-		{"another runtime", goFlow, func(*stored, *execute.Options) {}, `the document's runtime is "go"; this executor runs "exec" and "python"`, 3},
 		{"another run", sh(""), func(_ *stored, o *execute.Options) { o.FlowRunID = "another" }, `not "another"`, 3},
 		{"no document", sh(""), func(s *stored, _ *execute.Options) { s.key = "nothing" }, "not found", 4},
 		{"no sidecar", sh(""), func(s *stored, _ *execute.Options) { os.Remove(filepath.Join(s.dir, s.filesKey)) }, "not found", 4},

@@ -38,6 +38,11 @@ func (x *execution) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if b.Document.Flowship.Runtime == bundle.RuntimeGo {
+		if err := x.fetchProgram(ctx); err != nil {
+			return err
+		}
+	}
 	_, err = b.Extract(ctx, x.Dir, &bundle.ExtractOptions{Digest: x.digest})
 	return err
 }
@@ -68,8 +73,8 @@ func (x *execution) check() error {
 		return x.refuse("the document is Prefect's own: it holds a pickled flow, which only Prefect can run")
 	case f.Runtime == bundle.RuntimePython:
 		return x.findPython()
-	case f.Runtime != bundle.RuntimeExec:
-		return x.refuse(fmt.Sprintf("the document's runtime is %q; this executor runs %q and %q", f.Runtime, bundle.RuntimeExec, bundle.RuntimePython))
+	case f.Runtime == bundle.RuntimeGo:
+		return x.checkProgram()
 	}
 	return nil
 }

@@ -2,15 +2,11 @@ package execute
 
 import (
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 var (
@@ -45,7 +41,7 @@ func (x *execution) findPython() error {
 	for _, name := range names {
 		path, err := lookUp(name, x.Dir, x.Environ)
 		if err == nil {
-			x.interpreter = path
+			x.executable = path
 			return nil
 		}
 		if len(names) == 1 {
@@ -56,62 +52,11 @@ func (x *execution) findPython() error {
 }
 
 // pythonProgram is the interpreter with the runner.
-func (x *execution) pythonProgram() (*program, *ending) {
-	script, failure := filepath.Join(x.scratch, "runner.py"), filepath.Join(x.scratch, "failure")
+func (x *execution) pythonProgram(dir string) (*program, *ending) {
+	script := filepath.Join(dir, "runner.py")
 	if err := os.WriteFile(script, runner, 0o600); err != nil {
 		return nil, failed(exitFailed, "the runner: %v", err)
 	}
-	p := &program{
-		noun: "flow",
-		path: x.interpreter,
-		// Unbuffered: what is printed is to be seen when it is, and in its order.
-		argv: []string{x.interpreter, "-u", script, x.document.Flowship.Entrypoint},
-		env:  []string{"FLOWSHIP_FAILURE=" + failure},
-	}
-	p.end = func(code int, result json.RawMessage, err error) *ending {
-		return pythonEnd(failure, code, result, err)
-	}
-	return p, nil
-}
-
-// pythonEnd: the runner says why the function did not return. If it says nothing, somebody
-// ended the process behind its back.
-func pythonEnd(failure string, code int, result json.RawMessage, err error) *ending {
-	if why, ok := readFailure(failure); ok {
-		return failed(exitFailed, "%s", why)
-	}
-	switch {
-	case err != nil:
-		return failed(exitFailed, "the result that the flow returned %v", err)
-	case result == nil:
-		message := fmt.Sprintf("the flow ended its process before it returned, exit code %d", code)
-		return &ending{State: orchestrator.NewState(orchestrator.TypeCrashed, message), code: exitFailed}
-	case code != 0:
-		message := fmt.Sprintf("the flow ended its process when it had returned, exit code %d", code)
-		return &ending{State: orchestrator.NewState(orchestrator.TypeCrashed, message), code: exitFailed}
-	}
-	return &ending{State: orchestrator.NewState(orchestrator.TypeCompleted, ""), result: result}
-}
-
-// maxFailure is the most bytes of an exception's text that a state takes.
-const maxFailure = 4 << 10
-
-func readFailure(path string) (string, bool) {
-	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
-		return "", false
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", false
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFailure+1))
-	if err != nil {
-		return "", false
-	}
-	why := strings.ToValidUTF8(string(text[:min(len(text), maxFailure)]), "")
-	if len(text) > maxFailure {
-		why += "…"
-	}
-	return why, true
+	// Unbuffered: what is printed is to be seen when it is, and in its order.
+	return flowProgram(dir, x.executable, []string{x.executable, "-u", script, x.document.Flowship.Entrypoint}), nil
 }

@@ -38,8 +38,12 @@ const (
 // RecordKey returns the key of a run's record.
 func RecordKey(flowRunID string) string { return "results/" + flowRunID + ".json" }
 
-// ErrNotRecorded: the record of a run could not be stored.
-var ErrNotRecorded = errors.New("the record of the run could not be stored")
+var (
+	// ErrNotRecorded: the record of a run could not be stored.
+	ErrNotRecorded = errors.New("the record of the run could not be stored")
+	// ErrNoRecord: the run has left no record, or none yet.
+	ErrNoRecord = errors.New("no record of the run")
+)
 
 // Settle ends a run: it stores the record and then proposes its state, so that who sees a final
 // state finds the record. Where another state holds, the record follows it, and a run that is
@@ -47,14 +51,17 @@ var ErrNotRecorded = errors.New("the record of the run could not be stored")
 // result, could not be stored: it ends CRASHED, and the error is ErrNotRecorded. With any other
 // error the state is not known to hold.
 //
-// Without a store nothing is recorded, without runs nobody is told.
-func (r *Record) Settle(ctx context.Context, s *storage.Store, runs orchestrator.StateSetter) error {
+// A run that is to be run again, as the answer says, ends CRASHED: who settles it will not do so.
+//
+// The url is that of the store; without one nothing is recorded, without runs nobody is told.
+func (r *Record) Settle(ctx context.Context, url string, runs orchestrator.StateSetter) error {
 	var lost error
 	// The second proposal follows the answer to the first; only a state that changes meanwhile
 	// needs a third.
 	for range 3 {
-		if lost = r.record(ctx, s); lost != nil && r.State.Type == orchestrator.TypeCompleted {
+		if lost = r.record(ctx, url); lost != nil && r.State.Type == orchestrator.TypeCompleted {
 			r.State, r.ExitCode, r.Result = orchestrator.NewState(orchestrator.TypeCrashed, lost.Error()), ExitUnavailable, nil
+			r.record(ctx, url) // without the result, it may have room
 		}
 		if runs == nil {
 			return lost
@@ -67,26 +74,39 @@ func (r *Record) Settle(ctx context.Context, s *storage.Store, runs orchestrator
 			r.Told = true
 			return lost
 		}
-		if r.State.Type == orchestrator.TypeCancelling {
+		switch r.State.Type {
+		case orchestrator.TypeCancelling:
 			r.State, r.ExitCode = orchestrator.NewState(orchestrator.TypeCancelled, out.State.Message), ExitCancelled
+		case orchestrator.TypeScheduled:
+			r.State = orchestrator.NewState(orchestrator.TypeCrashed, "nobody is there to run it again: "+out.State.Message)
 		}
 	}
 	return lost
 }
 
 // record stores the record; a run that is run again replaces it.
-func (r *Record) record(ctx context.Context, s *storage.Store) error {
-	if s == nil {
+func (r *Record) record(ctx context.Context, url string) error {
+	if url == "" {
 		return nil
 	}
-	b, err := encodeJSON(r)
-	if err == nil {
-		_, err = s.Put(ctx, RecordKey(r.ID), bytes.NewReader(b), storage.PutOptions{Size: int64(len(b)), SHA256: sha256.Sum256(b), Replace: true})
-	}
-	if err != nil {
+	if err := r.put(ctx, url); err != nil {
 		return &notRecordedError{err}
 	}
 	return nil
+}
+
+func (r *Record) put(ctx context.Context, url string) error {
+	b, err := encodeJSON(r)
+	if err != nil {
+		return err
+	}
+	s, err := storage.Open(ctx, url, nil)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, err = s.Put(ctx, RecordKey(r.ID), bytes.NewReader(b), storage.PutOptions{Size: int64(len(b)), SHA256: sha256.Sum256(b), Replace: true})
+	return err
 }
 
 // notRecordedError is an ErrNotRecorded with its cause.
@@ -106,11 +126,16 @@ func encodeJSON(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// ReadRecord returns the record that a run left in the store, or storage.ErrNotFound.
-func ReadRecord(ctx context.Context, s *storage.Store, flowRunID string) (*Record, error) {
+// ReadRecord returns the record that a run left in the store at url, or ErrNoRecord.
+func ReadRecord(ctx context.Context, url, flowRunID string) (*Record, error) {
+	s, err := storage.Open(ctx, url, nil)
+	if err != nil {
+		return nil, noRecord(flowRunID, err)
+	}
+	defer s.Close()
 	b, err := s.ReadAll(ctx, RecordKey(flowRunID), maxRecord)
 	if err != nil {
-		return nil, err
+		return nil, noRecord(flowRunID, err)
 	}
 	r := &Record{}
 	if err := json.Unmarshal(b, r); err != nil {
@@ -120,6 +145,13 @@ func ReadRecord(ctx context.Context, s *storage.Store, flowRunID string) (*Recor
 		return nil, fmt.Errorf("execute: record of flow run %q is of %q", flowRunID, r.ID)
 	}
 	return r, nil
+}
+
+func noRecord(flowRunID string, err error) error {
+	if errors.Is(err, storage.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", ErrNoRecord, err)
+	}
+	return fmt.Errorf("execute: record of flow run %q: %w", flowRunID, err)
 }
 
 // readResult returns what the command wrote for its result, or nil when it wrote none.

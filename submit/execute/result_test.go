@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
 )
 
@@ -36,12 +35,7 @@ func TestLargestResult(t *testing.T) {
 // record is what the run left in the store.
 func (s *stored) record(t *testing.T) *execute.Record {
 	t.Helper()
-	st, err := storage.Open(t.Context(), s.url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.Close()
-	r, err := execute.ReadRecord(t.Context(), st, s.id)
+	r, err := execute.ReadRecord(t.Context(), s.url, s.id)
 	if err != nil {
 		t.Fatal(err)
 	}

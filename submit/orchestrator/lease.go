@@ -51,9 +51,9 @@ type Leaser interface {
 
 // LossEnder is what those need who want to see the truth.
 type LossEnder interface {
-	// EndLost ends the runs that are PENDING, RUNNING or CANCELLING and that nobody looks after
-	// any more: CRASHED, or CANCELLED if they were CANCELLING, with a message that says who
-	// disappeared. Of several callers one ends a run. It returns how many it ended.
+	// EndLost ends the runs that are under way, see [State.UnderWay], and that nobody looks
+	// after any more: CRASHED, or CANCELLED if they were CANCELLING, with a message that says
+	// who disappeared. Of several callers one ends a run. It returns how many it ended.
 	EndLost(ctx context.Context) (int, error)
 }
 

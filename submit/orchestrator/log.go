@@ -3,7 +3,9 @@ package orchestrator
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Log is a line of a flow run's log.
@@ -30,6 +32,20 @@ const (
 	MaxMessage = 1_000_000
 	MessageCut = "... [truncated]"
 )
+
+// StoredMessage returns the message as backends store it: without NUL characters, as valid
+// UTF-8, and no longer than MaxMessage.
+func StoredMessage(message string) string {
+	message = strings.ToValidUTF8(strings.ReplaceAll(message, "\x00", ""), "\uFFFD")
+	if len(message) <= MaxMessage {
+		return message
+	}
+	end := MaxMessage - len(MessageCut)
+	for !utf8.RuneStart(message[end]) {
+		end--
+	}
+	return message[:end] + MessageCut
+}
 
 // LogLevel converts a level: slog's Debug, Info, Warn and Error are 10, 20, 30 and 40.
 func LogLevel(l slog.Level) int {

@@ -28,6 +28,8 @@ var (
 	ErrNoWorkPool = errors.New("work pool not found")
 	// ErrExists: there is a work pool of that name already.
 	ErrExists = errors.New("it exists already")
+	// ErrName: no work pool can be called that.
+	ErrName = errors.New("not a name of a work pool")
 )
 
 // FlowRun is one run of a flow.
@@ -106,13 +108,16 @@ type Filter struct {
 type Creator interface {
 	// EnsureFlow returns the id of the flow with this name, which is created if need be.
 	EnsureFlow(ctx context.Context, name string) (id string, err error)
+	// CreateFlowRun creates a run in the state that it is given, whatever the rules say. One that
+	// is SCHEDULED in a work pool which does not exist is ErrNoWorkPool: nobody would take it.
 	CreateFlowRun(ctx context.Context, run NewFlowRun) (*FlowRun, error)
 }
 
 // StateSetter is what those need who run or watch a flow run.
 type StateSetter interface {
 	// SetState proposes a state. That it was not accepted is no error: the outcome says so.
-	// Proposing a state again, by its ID, changes nothing.
+	// Proposing a state again, by its ID, changes nothing. A run that becomes SCHEDULED for
+	// anybody to take has no infrastructure and no leases any more.
 	SetState(ctx context.Context, id string, proposed State, opts *SetStateOptions) (*Outcome, error)
 }
 
@@ -167,7 +172,7 @@ type Finder interface {
 
 // Deleter is what those need who tidy up.
 type Deleter interface {
-	// DeleteFlowRun forgets the run and its states. One that is PENDING, RUNNING or CANCELLING
-	// is ErrUnfinished.
+	// DeleteFlowRun forgets the run, its states and its logs. One that is under way, see
+	// [State.UnderWay], is ErrUnfinished.
 	DeleteFlowRun(ctx context.Context, id string) error
 }

@@ -1,7 +1,6 @@
 package orchestrator
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -30,10 +29,19 @@ func (t StateType) Final() bool {
 	return slices.Contains([]StateType{TypeCompleted, TypeFailed, TypeCrashed, TypeCancelled}, t)
 }
 
-// UnderWay reports whether somebody has to look after a run in such a state.
+// UnderWay reports whether somebody has to look after a run in any such state; see
+// [State.UnderWay] for one that is SCHEDULED.
 func (t StateType) UnderWay() bool {
 	return slices.Contains([]StateType{TypePending, TypeRunning, TypeCancelling}, t)
 }
+
+// UnderWay reports whether somebody has to look after a run in this state: its type says so, or
+// its executor waits to run it again.
+func (s State) UnderWay() bool { return s.Type.UnderWay() || s.AwaitsRetry() }
+
+// AwaitsRetry reports whether the run failed and its executor will run it again. It is SCHEDULED,
+// but for nobody else.
+func (s State) AwaitsRetry() bool { return s.Type == TypeScheduled && s.Name == NameAwaitingRetry }
 
 // State is a state of a flow run.
 type State struct {
@@ -87,36 +95,4 @@ type Outcome struct {
 	Status Status
 	State  State  // what holds now
 	Reason string // why the proposed state was not accepted
-}
-
-// Decide applies Prefect's rules for flow runs without a deployment: may proposed follow
-// current? An outcome that was rejected may carry a third state, which a backend has to write.
-// A run that has ended stays as it is.
-func Decide(current, proposed State) *Outcome {
-	switch {
-	case current.ID == proposed.ID:
-		return &Outcome{Status: Accepted, State: current}
-	case current.Type.Final():
-		return &Outcome{Status: Aborted, State: current, Reason: fmt.Sprintf("the flow run is already in the terminal state %s", current.Name)}
-	case current.Type == TypeCancelling && proposed.Type != TypeCancelled:
-		return &Outcome{Status: Rejected, State: current, Reason: "the flow run is being cancelled"}
-	case proposed.Type == TypePending && !maySubmit(current, proposed):
-		return &Outcome{Status: Aborted, State: current, Reason: fmt.Sprintf("the flow run is %s and cannot become %s", current.Name, proposed.Name)}
-	case proposed.Type == TypeCancelling && current.Type == TypeScheduled:
-		proposed.Type, proposed.Name = TypeCancelled, TypeCancelled.defaultName()
-		return &Outcome{Status: Rejected, State: proposed, Reason: "the flow run has no infrastructure yet and is cancelled at once"}
-	}
-	return &Outcome{Status: Accepted, State: proposed}
-}
-
-// maySubmit: PENDING is the claim on a run, which only one can make; who made it may go on to
-// PENDING states of other names.
-func maySubmit(current, proposed State) bool {
-	switch current.Type {
-	case TypeScheduled, TypePaused:
-		return true
-	case TypePending:
-		return proposed.Name != current.Name && proposed.Name != TypePending.defaultName()
-	}
-	return false
 }

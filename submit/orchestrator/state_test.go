@@ -46,7 +46,7 @@ func TestDecide(t *testing.T) {
 			if test.toName != "" {
 				proposed.Name = test.toName
 			}
-			out := orchestrator.Decide(orchestrator.NewState(test.from, ""), proposed)
+			out := orchestrator.Decide(orchestrator.NewState(test.from, ""), proposed, orchestrator.RunFacts{})
 			if out.Status != test.status || out.State.Type != test.holds {
 				t.Errorf("%s, holds %s; want %s, %s", out.Status, out.State.Type, test.status, test.holds)
 			}
@@ -60,7 +60,7 @@ func TestDecide(t *testing.T) {
 func TestDecideIsIdempotent(t *testing.T) {
 	s := orchestrator.NewState(orchestrator.TypeCompleted, "done")
 	want := &orchestrator.Outcome{Status: orchestrator.Accepted, State: s}
-	if diff := cmp.Diff(want, orchestrator.Decide(s, s)); diff != "" {
+	if diff := cmp.Diff(want, orchestrator.Decide(s, s, orchestrator.RunFacts{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,13 +39,13 @@ func (o *Orchestrator) FindFlowRun(ctx context.Context, ref string) (*orchestrat
 
 // DeleteFlowRun implements [orchestrator.Deleter].
 func (o *Orchestrator) DeleteFlowRun(ctx context.Context, id string) error {
-	err := o.transact(ctx, func(tx *sql.Tx) error {
-		current, err := currentState(ctx, tx, id)
+	err := o.transact(ctx, func(tx *transaction) error {
+		run, err := standsAt(ctx, tx, id, "")
 		if err != nil {
 			return err
 		}
-		if current.Type.UnderWay() {
-			return fmt.Errorf("%w: it is %s", orchestrator.ErrUnfinished, current.Name)
+		if run.state.UnderWay() {
+			return fmt.Errorf("%w: it is %s", orchestrator.ErrUnfinished, run.state.Name)
 		}
 		_, err = tx.ExecContext(ctx, "DELETE FROM flow_run WHERE id = ?", id)
 		return err

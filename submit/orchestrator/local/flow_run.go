@@ -16,7 +16,7 @@ import (
 
 // EnsureFlow implements [orchestrator.Creator].
 func (o *Orchestrator) EnsureFlow(ctx context.Context, name string) (id string, err error) {
-	err = o.transact(ctx, func(tx *sql.Tx) error {
+	err = o.transact(ctx, func(tx *transaction) error {
 		id, err = ensureFlow(ctx, tx, name)
 		return err
 	})
@@ -26,7 +26,7 @@ func (o *Orchestrator) EnsureFlow(ctx context.Context, name string) (id string, 
 	return id, nil
 }
 
-func ensureFlow(ctx context.Context, tx *sql.Tx, name string) (id string, err error) {
+func ensureFlow(ctx context.Context, tx *transaction, name string) (id string, err error) {
 	_, err = tx.ExecContext(ctx, "INSERT INTO flow (id, name, created) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
 		uuid.NewString(), name, time.Now().UnixMicro())
 	if err != nil {
@@ -39,8 +39,9 @@ func ensureFlow(ctx context.Context, tx *sql.Tx, name string) (id string, err er
 // CreateFlowRun implements [orchestrator.Creator].
 func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlowRun) (*orchestrator.FlowRun, error) {
 	run := &orchestrator.FlowRun{
-		ID: n.ID, Flow: n.Flow, Name: n.Name, WorkPool: n.WorkPool, Parameters: n.Parameters, Tags: n.Tags, Bundle: n.Bundle,
-		Submission: n.Submission, State: n.State, Created: time.Now().UTC().Truncate(time.Microsecond),
+		ID: n.ID, Flow: n.Flow, Name: n.Name, WorkPool: n.WorkPool, Parameters: n.Parameters, Tags: n.Tags, Version: n.Version, Labels: n.Labels,
+		Bundle: n.Bundle, Results: n.Results, Submission: n.Submission, JobVariables: n.JobVariables, Priority: n.Priority, Policy: n.Policy,
+		State: n.State, Created: time.Now().UTC().Truncate(time.Microsecond),
 	}
 	if run.ID == "" {
 		run.ID = uuid.NewString()
@@ -48,34 +49,19 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 	if run.Name == "" {
 		run.Name = orchestrator.RandomName()
 	}
-	if run.Parameters == nil {
-		run.Parameters = json.RawMessage("{}")
-	}
-	if run.Submission == nil {
-		run.Submission = json.RawMessage("{}")
+	for _, object := range []*json.RawMessage{&run.Parameters, &run.Submission, &run.JobVariables} {
+		if *object == nil {
+			*object = json.RawMessage("{}")
+		}
 	}
 	if run.Tags == nil {
 		run.Tags = []string{}
 	}
-	tags, err := json.Marshal(run.Tags)
-	if err != nil {
-		return nil, err
+	if run.Labels == nil {
+		run.Labels = map[string]string{}
 	}
-	err = o.transact(ctx, func(tx *sql.Tx) error {
-		if run.FlowID, err = ensureFlow(ctx, tx, run.Flow); err != nil {
-			return err
-		}
-		b := &run.Bundle
-		_, err := tx.ExecContext(ctx, `
-			INSERT INTO flow_run (id, flow_id, name, work_pool, parameters, tags, bundle_url, bundle_key, digest, files_key,
-				submission, created, state_type, state_id)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '')`,
-			run.ID, run.FlowID, run.Name, run.WorkPool, string(run.Parameters), string(tags), b.URL, b.Key, b.Digest, b.FilesKey,
-			string(run.Submission), run.Created.UnixMicro())
-		if err != nil {
-			return err
-		}
-		if err := insertState(ctx, tx, run.ID, run.State); err != nil || n.Lease == nil {
+	err := o.transact(ctx, func(tx *transaction) error {
+		if err := insertFlowRun(ctx, tx, run); err != nil || n.Lease == nil {
 			return err
 		}
 		return o.insertLease(ctx, tx, run.ID, *n.Lease)
@@ -86,9 +72,43 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 	return run, nil
 }
 
+// insertFlowRun writes the run with its state, and fills in what follows from them.
+func insertFlowRun(ctx context.Context, tx *transaction, run *orchestrator.FlowRun) error {
+	tags, err := json.Marshal(run.Tags)
+	if err != nil {
+		return err
+	}
+	labels, err := json.Marshal(run.Labels)
+	if err != nil {
+		return err
+	}
+	if run.FlowID, err = ensureFlow(ctx, tx, run.Flow); err != nil {
+		return err
+	}
+	b := &run.Bundle
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO flow_run (id, flow_id, name, work_pool, parameters, tags, version, labels, bundle_url, bundle_key, digest, files_key,
+			results, submission, job_variables, priority, retries, retry_delay, created, state_type, state_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '')`,
+		run.ID, run.FlowID, run.Name, run.WorkPool, string(run.Parameters), string(tags), run.Version, string(labels), b.URL, b.Key, b.Digest, b.FilesKey,
+		run.Results, string(run.Submission), string(run.JobVariables), run.Priority, run.Policy.Retries, run.Policy.RetryDelay.Microseconds(),
+		run.Created.UnixMicro())
+	if err != nil {
+		return err
+	}
+	if run.State.Type == orchestrator.TypeRunning {
+		run.RunCount, run.Started = 1, run.State.Timestamp
+	}
+	if run.State.Type.Final() {
+		run.Ended = run.State.Timestamp
+	}
+	return setState(ctx, tx, run.ID, run.WorkPool, run.State)
+}
+
 const selectFlowRun = `
-	SELECT r.id, r.flow_id, f.name, r.name, r.work_pool, r.parameters, r.tags, r.bundle_url, r.bundle_key, r.digest, r.files_key,
-		r.submission, r.created, r.started, r.ended, s.id, s.type, s.name, s.message, s.timestamp
+	SELECT r.id, r.flow_id, f.name, r.name, r.work_pool, r.parameters, r.tags, r.version, r.labels, r.bundle_url, r.bundle_key, r.digest, r.files_key,
+		r.results, r.submission, r.job_variables, r.infrastructure, r.priority, r.retries, r.retry_delay, r.run_count, r.created, r.started, r.ended,
+		` + stateColumns + `
 	FROM flow_run r JOIN flow f ON f.id = r.flow_id JOIN state s ON s.id = r.state_id`
 
 // FlowRun implements [orchestrator.Reader].
@@ -102,23 +122,41 @@ func (o *Orchestrator) FlowRun(ctx context.Context, id string) (*orchestrator.Fl
 
 // FlowRuns implements [orchestrator.Reader].
 func (o *Orchestrator) FlowRuns(ctx context.Context, filter orchestrator.Filter) ([]*orchestrator.FlowRun, error) {
-	query, args := selectFlowRun, []any{}
-	if len(filter.States) > 0 {
-		query += " WHERE r.state_type IN (?" + strings.Repeat(", ?", len(filter.States)-1) + ")"
-		for _, s := range filter.States {
-			args = append(args, string(s))
-		}
-	}
-	query += " ORDER BY r.created DESC, r.rowid DESC"
-	if filter.Limit > 0 {
-		query += " LIMIT ?"
-		args = append(args, filter.Limit)
-	}
+	query, args := chosen(filter)
 	runs, err := all(ctx, o.db, scanFlowRun, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("orchestrator: list flow runs: %w", err)
 	}
 	return runs, nil
+}
+
+// chosen is the query for the filter's runs.
+func chosen(filter orchestrator.Filter) (query string, args []any) {
+	const latest = " ORDER BY r.created DESC, r.rowid DESC LIMIT ?"
+	one := func(state orchestrator.StateType) string {
+		conditions := " WHERE 1"
+		if state != "" {
+			conditions, args = conditions+" AND r.state_type = ?", append(args, string(state))
+		}
+		if filter.WorkPool != "" {
+			conditions, args = conditions+" AND r.work_pool = ?", append(args, filter.WorkPool)
+		}
+		args = append(args, limit(filter.Limit))
+		return conditions + latest
+	}
+	switch len(filter.States) {
+	case 0:
+		return selectFlowRun + one(""), args
+	case 1:
+		return selectFlowRun + one(filter.States[0]), args
+	}
+	// The latest in each state are found at once; to sort all that are in any of them is not.
+	var each []string
+	for _, state := range filter.States {
+		each = append(each, "SELECT * FROM (SELECT r.rowid FROM flow_run r"+one(state)+")")
+	}
+	query = selectFlowRun + " WHERE r.rowid IN (" + strings.Join(each, " UNION ALL ") + ")" + latest
+	return query, append(args, limit(filter.Limit))
 }
 
 // aboutRun names the run that an error is about.
@@ -134,24 +172,25 @@ type scanner interface{ Scan(dest ...any) error }
 
 func scanFlowRun(row scanner) (*orchestrator.FlowRun, error) {
 	var (
-		r                            orchestrator.FlowRun
-		parameters, tags, submission string
-		created, stamp               int64
-		started, ended               sql.NullInt64
-		b                            = &r.Bundle
-		stateType, name, id, message string
+		r                                                  orchestrator.FlowRun
+		parameters, tags, labels, submission, jobVariables string
+		b                                                  = &r.Bundle
 	)
-	err := row.Scan(&r.ID, &r.FlowID, &r.Flow, &r.Name, &r.WorkPool, &parameters, &tags, &b.URL, &b.Key, &b.Digest, &b.FilesKey,
-		&submission, &created, &started, &ended, &id, &stateType, &name, &message, &stamp)
+	err := row.Scan(append([]any{
+		&r.ID, &r.FlowID, &r.Flow, &r.Name, &r.WorkPool, &parameters, &tags, &r.Version, &labels, &b.URL, &b.Key, &b.Digest, &b.FilesKey,
+		&r.Results, &submission, &jobVariables, &r.Infrastructure, &r.Priority, &r.Policy.Retries, micros{&r.Policy.RetryDelay}, &r.RunCount,
+		moment{&r.Created}, moment{&r.Started}, moment{&r.Ended},
+	}, into(&r.State)...)...)
 	if err != nil {
 		return nil, err
 	}
-	r.Parameters, r.Submission = json.RawMessage(parameters), json.RawMessage(submission)
+	r.Parameters, r.Submission, r.JobVariables = json.RawMessage(parameters), json.RawMessage(submission), json.RawMessage(jobVariables)
 	if err := json.Unmarshal([]byte(tags), &r.Tags); err != nil {
 		return nil, fmt.Errorf("tags: %w", err)
 	}
-	r.Created, r.Started, r.Ended = moment(created), nullable(started), nullable(ended)
-	r.State = orchestrator.State{ID: id, Type: orchestrator.StateType(stateType), Name: name, Message: message, Timestamp: moment(stamp)}
+	if err := json.Unmarshal([]byte(labels), &r.Labels); err != nil {
+		return nil, fmt.Errorf("labels: %w", err)
+	}
 	return &r, nil
 }
 
@@ -177,13 +216,4 @@ func all[T any](ctx context.Context, db querier, scan func(scanner) (T, error), 
 		list = append(list, row)
 	}
 	return list, rows.Err()
-}
-
-func moment(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
-
-func nullable(micro sql.NullInt64) time.Time {
-	if !micro.Valid {
-		return time.Time{}
-	}
-	return moment(micro.Int64)
 }

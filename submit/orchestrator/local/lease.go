@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 	"time"
@@ -12,13 +11,13 @@ import (
 
 // Hold implements [orchestrator.Leaser].
 func (o *Orchestrator) Hold(ctx context.Context, flowRunID string, l orchestrator.Lease) error {
-	err := o.transact(ctx, func(tx *sql.Tx) error {
-		current, err := currentState(ctx, tx, flowRunID)
+	err := o.transact(ctx, func(tx *transaction) error {
+		run, err := standsAt(ctx, tx, flowRunID, "")
 		if err != nil {
 			return err
 		}
-		if current.Type.Final() {
-			return fmt.Errorf("the flow run is already in the terminal state %s: %w", current.Name, orchestrator.ErrLeaseLost)
+		if run.state.Type.Final() {
+			return fmt.Errorf("the flow run is already in the terminal state %s: %w", run.state.Name, orchestrator.ErrLeaseLost)
 		}
 		return o.insertLease(ctx, tx, flowRunID, l)
 	})
@@ -28,20 +27,19 @@ func (o *Orchestrator) Hold(ctx context.Context, flowRunID string, l orchestrato
 	return nil
 }
 
-func (o *Orchestrator) insertLease(ctx context.Context, tx *sql.Tx, flowRunID string, l orchestrator.Lease) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO lease (id, flow_run_id, holder, process, length, renewed) VALUES (?, ?, ?, ?, ?, ?)",
+func (o *Orchestrator) insertLease(ctx context.Context, tx *transaction, flowRunID string, l orchestrator.Lease) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO lease (id, flow_run_id, holder, process, length, renewed) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET renewed = excluded.renewed, doubted = NULL`,
 		l.ID, flowRunID, l.Holder, o.self(), l.Length.Microseconds(), o.now().UnixMicro())
 	return err
 }
 
 // Renew implements [orchestrator.Leaser].
 func (o *Orchestrator) Renew(ctx context.Context, l orchestrator.Lease) error {
-	result, err := o.db.ExecContext(ctx, "UPDATE lease SET renewed = ?, doubted = NULL WHERE id = ?", o.now().UnixMicro(), l.ID)
+	result, err := o.exec(ctx, "UPDATE lease SET renewed = ?, doubted = NULL WHERE id = ?", o.now().UnixMicro(), l.ID)
 	if err == nil {
-		var rows int64
-		if rows, err = result.RowsAffected(); err == nil && rows == 0 {
-			err = orchestrator.ErrLeaseLost
-		}
+		err = wantRow(result, orchestrator.ErrLeaseLost)
 	}
 	if err != nil {
 		return fmt.Errorf("orchestrator: renew the %s's lease: %w", l.Holder, err)
@@ -51,7 +49,7 @@ func (o *Orchestrator) Renew(ctx context.Context, l orchestrator.Lease) error {
 
 // Release implements [orchestrator.Leaser].
 func (o *Orchestrator) Release(ctx context.Context, l orchestrator.Lease) error {
-	if _, err := o.db.ExecContext(ctx, "DELETE FROM lease WHERE id = ?", l.ID); err != nil {
+	if _, err := o.exec(ctx, "DELETE FROM lease WHERE id = ?", l.ID); err != nil {
 		return fmt.Errorf("orchestrator: release the %s's lease: %w", l.Holder, err)
 	}
 	return nil
@@ -74,18 +72,13 @@ func watched(ctx context.Context, db querier) ([]*lease, error) {
 	return all(ctx, db, scanLease, `
 		SELECT r.id, r.state_type, coalesce(l.id, ''), coalesce(l.holder, ''), coalesce(l.process, ''), coalesce(l.length, 0), coalesce(l.renewed, 0), l.doubted
 		FROM flow_run r LEFT JOIN lease l ON l.flow_run_id = r.id
-		WHERE r.state_type IN ('PENDING', 'RUNNING', 'CANCELLING') ORDER BY r.id, l.rowid`)
+		WHERE r.under_way = 1 ORDER BY r.id, l.rowid`)
 }
 
 func scanLease(row scanner) (*lease, error) {
 	l := &lease{}
-	var length, renewed int64
-	var doubted sql.NullInt64
-	if err := row.Scan(&l.flowRunID, &l.state, &l.id, &l.holder, &l.process, &length, &renewed, &doubted); err != nil {
-		return nil, err
-	}
-	l.length, l.renewed, l.doubted = time.Duration(length)*time.Microsecond, moment(renewed), nullable(doubted)
-	return l, nil
+	err := row.Scan(&l.flowRunID, &l.state, &l.id, &l.holder, &l.process, micros{&l.length}, moment{&l.renewed}, moment{&l.doubted})
+	return l, err
 }
 
 // standing is what is to be thought of a lease.
@@ -101,9 +94,9 @@ const (
 // patience is how much longer the lease of a process lasts that is there and does not renew it.
 const patience = 20
 
-func (l *lease) judge(now time.Time, self string) (s standing, why string) {
+func (l *lease) judge(now time.Time, process life) (s standing, why string) {
 	longest := l.length
-	switch lifeOf(l.process, self) {
+	switch process {
 	case lifeEnded:
 		return gone, fmt.Sprintf("the %s (process %s) has ended", l.holder, pidOf(l.process))
 	case lifeGoesOn:
@@ -134,7 +127,7 @@ func (o *Orchestrator) EndLost(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	ended := 0
-	err = o.transact(ctx, func(tx *sql.Tx) error {
+	err = o.transact(ctx, func(tx *transaction) error {
 		leases, err := watched(ctx, tx)
 		if err != nil {
 			return err
@@ -167,11 +160,16 @@ type verdict struct {
 // review returns the runs about which there is something to write.
 func (o *Orchestrator) review(leases []*lease) []verdict {
 	now, self := o.now(), o.self()
+	lives := map[string]life{} // a process may hold many
 	var verdicts []verdict
 	for len(leases) > 0 {
 		v := verdict{flowRunID: leases[0].flowRunID, state: leases[0].state, lost: true}
 		for len(leases) > 0 && leases[0].flowRunID == v.flowRunID {
-			s, why := leases[0].judge(now, self)
+			process := leases[0].process
+			if _, known := lives[process]; !known {
+				lives[process] = lifeOf(process, self)
+			}
+			s, why := leases[0].judge(now, lives[process])
 			switch s {
 			case gone:
 				v.why = append(v.why, why)
@@ -188,7 +186,7 @@ func (o *Orchestrator) review(leases []*lease) []verdict {
 	return verdicts
 }
 
-func (o *Orchestrator) enforce(ctx context.Context, tx *sql.Tx, v verdict) error {
+func (o *Orchestrator) enforce(ctx context.Context, tx *transaction, v verdict) error {
 	for _, id := range v.doubtful {
 		if _, err := tx.ExecContext(ctx, "UPDATE lease SET doubted = ? WHERE id = ?", o.now().UnixMicro(), id); err != nil {
 			return err
@@ -202,5 +200,5 @@ func (o *Orchestrator) enforce(ctx context.Context, tx *sql.Tx, v verdict) error
 		state = orchestrator.TypeCancelled
 	}
 	message := "nobody looks after the run any more: " + strings.Join(v.why, ", ")
-	return insertState(ctx, tx, v.flowRunID, orchestrator.NewState(state, message))
+	return setState(ctx, tx, v.flowRunID, "", orchestrator.NewState(state, message))
 }

@@ -68,6 +68,68 @@ var migrations = [...]string{
 	SELECT id, id, 'submitter', '', 86400000000, CAST(unixepoch('subsec') * 1000000 AS INTEGER)
 	FROM flow_run WHERE state_type IN ('PENDING', 'RUNNING', 'CANCELLING');
 	`,
+	// What a run's place in the queue depends on is its last state's; the columns due and
+	// under_way follow from that.
+	`
+	ALTER TABLE state ADD COLUMN scheduled INTEGER; -- when a SCHEDULED run is due; NULL: at once
+
+	ALTER TABLE flow_run ADD COLUMN version        TEXT NOT NULL DEFAULT '';
+	ALTER TABLE flow_run ADD COLUMN labels         TEXT NOT NULL DEFAULT '{}'; -- a JSON object of strings
+	ALTER TABLE flow_run ADD COLUMN results        TEXT NOT NULL DEFAULT '';
+	ALTER TABLE flow_run ADD COLUMN job_variables  TEXT NOT NULL DEFAULT '{}'; -- a JSON object
+	ALTER TABLE flow_run ADD COLUMN infrastructure TEXT NOT NULL DEFAULT '';
+	ALTER TABLE flow_run ADD COLUMN priority       INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE flow_run ADD COLUMN retries        INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE flow_run ADD COLUMN retry_delay    INTEGER NOT NULL DEFAULT 0; -- microseconds
+	ALTER TABLE flow_run ADD COLUMN run_count      INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE flow_run ADD COLUMN state_name      TEXT NOT NULL DEFAULT '';
+	ALTER TABLE flow_run ADD COLUMN state_timestamp INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE flow_run ADD COLUMN state_scheduled INTEGER;
+	ALTER TABLE flow_run ADD COLUMN due INTEGER AS (
+		CASE WHEN state_type = 'SCHEDULED' AND state_name <> 'AwaitingRetry' THEN coalesce(state_scheduled, state_timestamp) END) VIRTUAL;
+	ALTER TABLE flow_run ADD COLUMN under_way INTEGER AS (
+		CASE WHEN state_type IN ('PENDING', 'RUNNING', 'CANCELLING') OR (state_type = 'SCHEDULED' AND state_name = 'AwaitingRetry') THEN 1 END) VIRTUAL;
+	UPDATE flow_run SET
+		run_count       = (SELECT count(*) FROM state s WHERE s.flow_run_id = flow_run.id AND s.type = 'RUNNING'),
+		state_name      = (SELECT s.name FROM state s WHERE s.id = state_id),
+		state_timestamp = (SELECT s.timestamp FROM state s WHERE s.id = state_id);
+	CREATE INDEX flow_run_due ON flow_run (work_pool, priority, due, state_scheduled) WHERE due IS NOT NULL;
+	CREATE INDEX flow_run_under_way ON flow_run (under_way, work_pool) WHERE under_way IS NOT NULL;
+	CREATE INDEX flow_run_work_pool ON flow_run (work_pool, created);
+
+	CREATE TABLE log (
+		number      INTEGER PRIMARY KEY,
+		flow_run_id TEXT NOT NULL REFERENCES flow_run (id) ON DELETE CASCADE,
+		name        TEXT NOT NULL,
+		level       INTEGER NOT NULL,
+		message     TEXT NOT NULL,
+		timestamp   INTEGER NOT NULL
+	) STRICT;
+	CREATE INDEX log_flow_run ON log (flow_run_id);
+
+	CREATE TABLE work_pool (
+		id                TEXT PRIMARY KEY,
+		name              TEXT NOT NULL UNIQUE, -- which flow_run.work_pool may be, or not any more
+		type              TEXT NOT NULL,
+		description       TEXT NOT NULL,
+		paused            INTEGER NOT NULL,
+		concurrency_limit INTEGER,
+		base_job_template TEXT NOT NULL, -- a JSON object
+		storage           TEXT, -- a JSON object
+		is_default        INTEGER NOT NULL DEFAULT 0,
+		created           INTEGER NOT NULL,
+		updated           INTEGER NOT NULL
+	) STRICT;
+	CREATE UNIQUE INDEX work_pool_default ON work_pool (is_default) WHERE is_default = 1;
+
+	CREATE TABLE worker (
+		work_pool TEXT NOT NULL REFERENCES work_pool (name) ON DELETE CASCADE,
+		name      TEXT NOT NULL,
+		interval  INTEGER NOT NULL, -- microseconds
+		last_seen INTEGER NOT NULL,
+		PRIMARY KEY (work_pool, name)
+	) STRICT;
+	`,
 }
 
 // migrate brings the file up to date. When several processes try, one does it.

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+func newWorkPoolInspectCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use:   "inspect NAME",
+		Short: "Show a work pool",
+		Long: `Inspect shows a work pool and the workers that serve it. Its base job template, with
+the job variables that there are, is in the JSON.
+
+JSON: as of work-pool ls, and "id", "base_job_template", "storage_configuration",
+"created", "updated", "workers": [{"name", "last_seen"}].`,
+		Example: `  flowship work-pool inspect local -o json`,
+		Args:    arguments("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runWorkPoolInspect(cmd.Context(), c, args[0])
+		},
+	}
+}
+
+func runWorkPoolInspect(ctx context.Context, c *console, name string) error {
+	client, err := openClient(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	pool, workers, err := lookUpWorkPool(ctx, client, name)
+	if err != nil {
+		return aboutWorkPool(err)
+	}
+	if c.json {
+		return c.printJSON(describeWorkPool(pool, workers))
+	}
+	return c.print(func(w *bufio.Writer) { writeWorkPool(w, c.outStyled, pool, workers, time.Now()) })
+}
+
+// writeWorkPool prints a work pool for a person.
+func writeWorkPool(w *bufio.Writer, styled bool, p *orchestrator.WorkPool, workers []orchestrator.Worker, now time.Time) {
+	rows := &rows{w: w, styled: styled, width: 11}
+	rows.add("work pool", text(shown(p.Name)))
+	rows.add("id", text(p.ID))
+	rows.add("type", text(shown(p.Type)))
+	rows.add("status", statusCell(p.Status))
+	rows.add("description", text(shown(p.Description)))
+	if p.Default {
+		rows.add("default", text("yes"))
+	}
+	rows.add("runs", text(slots(p)))
+	rows.add("created", moment(p.Created, now))
+	rows.add("updated", moment(p.Updated, now))
+	rows.add("storage", text(jsonText(p.Storage)))
+	for _, worker := range workers {
+		rows.add("worker", text(shown(worker.Name)))
+	}
+}

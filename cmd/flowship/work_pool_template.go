@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+
+	"github.com/spf13/cobra"
+)
+
+func newDefaultTemplateCommand(c *console) *cobra.Command {
+	poolType := ""
+	cmd := &cobra.Command{
+		Use:   "get-default-base-job-template --type T",
+		Short: "Print the default base job template of a type",
+		Long: `Get-default-base-job-template prints, as JSON, the base job template that a work
+pool of this type gets when it is made without one: that of Prefect's own worker.`,
+		Example: `  flowship work-pool get-default-base-job-template --type process >job.json`,
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if poolType == "" {
+				return usagef(typeHint, "missing --type")
+			}
+			return runDefaultTemplate(cmd.Context(), c, poolType)
+		},
+	}
+	cmd.Flags().StringVar(&poolType, "type", "", "the type `T` of infrastructure: process")
+	return cmd
+}
+
+func runDefaultTemplate(ctx context.Context, c *console, poolType string) error {
+	client, err := openClient(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	template, err := client.BaseJobTemplate(poolType)
+	if err != nil {
+		return aboutWorkPool(err)
+	}
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, template, "", "  "); err != nil {
+		return err
+	}
+	return c.print(func(w *bufio.Writer) {
+		w.Write(pretty.Bytes())
+		w.WriteByte('\n')
+	})
+}

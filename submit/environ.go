@@ -1,0 +1,38 @@
+package submit
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/flowship/flowship/launch/processinfra"
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// What an executor finds in its environment; processinfra adds to it.
+const (
+	envHome     = "FLOWSHIP_HOME"
+	envExecutes = "FLOWSHIP_EXECUTES" // the id of the flow run that it is there for
+	envLease    = "FLOWSHIP_LEASE"    // how long its lease on it shall be
+	envState    = "FLOWSHIP_STATE"    // the state directory of the flow run
+	envScratch  = processinfra.EnvScratch
+	envStop     = processinfra.EnvStop
+)
+
+// environ is what an executor, or who launches it, is told beside its command line.
+func (c *Client) environ(flowRunID string, lease orchestrator.Lease) []string {
+	env := []string{envExecutes + "=" + flowRunID, envState + "=" + c.state}
+	if lease.Length > 0 {
+		env = append(env, envLease+"="+lease.Length.String())
+	}
+	if c.home != "" {
+		env = append(env, envHome+"="+c.home)
+	}
+	// What is relative to the working directory here is somewhere else there.
+	if python := os.Getenv(execute.EnvPython); python != "" && python != filepath.Base(python) {
+		if abs, err := filepath.Abs(python); err == nil {
+			env = append(env, execute.EnvPython+"="+abs)
+		}
+	}
+	return env
+}

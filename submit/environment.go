@@ -1,0 +1,147 @@
+package submit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+)
+
+// envHomeOfUser is where the user wants flowship's own files.
+const envHomeOfUser = "FLOWSHIP_HOME"
+
+// environment opens the client that the environment describes, as the command line does, when
+// it is first needed. Its executor is this program.
+type environment struct {
+	mu     sync.Mutex
+	state  string
+	opened *Client
+}
+
+func (e *environment) client(ctx context.Context) (*Client, error) {
+	home := os.Getenv(envHomeOfUser)
+	state, err := StateDir(home)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.opened != nil && e.state == state {
+		return e.opened, nil
+	}
+	executor, err := OwnExecutor(ctx, home)
+	if err != nil {
+		return nil, err
+	}
+	c, err := OpenClient(ctx, &ClientOptions{Home: home, Executor: executor})
+	if err != nil {
+		return nil, err
+	}
+	// Futures may hold on to a client of another home: it stays open.
+	e.opened, e.state = c, state
+	return c, nil
+}
+
+// OwnExecutor returns the [ClientOptions.Executor] for a program that calls [Main]: the program
+// itself. It is copied below the state directory of the home first, once for each of its
+// contents, because what "go run" and "go test" build is gone when they end, but launchers may
+// still need it.
+func OwnExecutor(ctx context.Context, home string) ([]string, error) {
+	state, err := StateDir(home)
+	if err != nil {
+		return nil, err
+	}
+	path, err := runningProgram()
+	if err != nil {
+		return nil, err
+	}
+	digest, err := hashFile(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("read this program: %w", err)
+	}
+	name := "program"
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	kept := filepath.Join(state, "executors", digest, name)
+	if _, err := os.Stat(kept); err == nil {
+		return []string{kept, "step"}, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := copyProgram(ctx, path, kept); err != nil {
+		return nil, fmt.Errorf("copy this program: %w", err)
+	}
+	return []string{kept, "step"}, nil
+}
+
+// runningProgram is the path of this program's own file. On Linux the file can be read also
+// when it was removed.
+func runningProgram() (string, error) {
+	if runtime.GOOS == "linux" {
+		if _, err := os.Stat("/proc/self/exe"); err == nil {
+			return "/proc/self/exe", nil
+		}
+	}
+	return os.Executable()
+}
+
+func hashFile(ctx context.Context, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, readerWith(ctx, f)); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func copyProgram(ctx context.Context, from, to string) (err error) {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.CreateTemp(filepath.Dir(to), ".*.tmp")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(out.Name())
+		}
+	}()
+	_, err = io.Copy(out, readerWith(ctx, in))
+	if err := errors.Join(err, out.Chmod(0o700), out.Close()); err != nil {
+		return err
+	}
+	return os.Rename(out.Name(), to)
+}
+
+// readerWith ends reading when ctx has ended.
+func readerWith(ctx context.Context, r io.Reader) io.Reader { return &contextReader{ctx, r} }
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := context.Cause(r.ctx); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}

@@ -1,0 +1,73 @@
+package execute
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"time"
+
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// Options are the options of [Run]; nil is the default. What they call the command is also the
+// Python interpreter or the program of a flow.
+type Options struct {
+	// Dir is the working directory; "" is the current one.
+	Dir string
+	// Scratch is where Run makes a private directory, which it removes, for what the command
+	// must not see among its files; "" is the system's temporary directory.
+	Scratch string
+	// FlowRunID is the run that the caller knows this to be. It is told what went wrong even
+	// when the document cannot be believed; a document of another run is refused.
+	FlowRunID string
+	// Environ is the command's environment without what this package adds; nil is the
+	// process's own.
+	Environ []string
+	// Stdout and Stderr get the command's output; nil is the process's own.
+	Stdout, Stderr io.Writer
+	// Runs is told the states of the run; nil is nobody.
+	Runs Runs
+	// Logs gets what the run says; nil is nobody.
+	Logs orchestrator.LogWriter
+	// Results is the URL of the store that gets the record; "" is that of the bundle.
+	Results string
+	// Signals are passed on to the command and its children. A hangup ends them.
+	Signals <-chan os.Signal
+	// Grouped says that signals come to the whole process group, the command included. Then
+	// they are passed on only to a command that was not there yet, or has left the group.
+	Grouped bool
+	// Grace is how long the command may take to end; 0 means 10 seconds.
+	Grace time.Duration
+}
+
+// Runs is what an executor needs to know and to say about flow runs.
+type Runs interface {
+	orchestrator.StateSetter
+	FlowRun(ctx context.Context, id string) (*orchestrator.FlowRun, error)
+}
+
+// FlowRun is the flow_run member of documents that this package runs.
+type FlowRun struct {
+	ID         string          `json:"id"`
+	FlowID     string          `json:"flow_id"`
+	Name       string          `json:"name"`
+	Parameters json.RawMessage `json:"parameters"`
+	Tags       []string        `json:"tags"`
+	// Timeout is how many seconds the command may run; 0 is without end.
+	Timeout float64 `json:"timeout_seconds,omitempty"`
+}
+
+// Encode is [json.Marshal] that keeps the characters of the parameters.
+func (r *FlowRun) Encode() (json.RawMessage, error) { return encodeJSON(r) }
+
+// Exit codes of a bundle that was not run, for too long, or until it was cancelled. A command's
+// own are passed through, a flow's function that did not return gives 1.
+const (
+	exitFailed      = 1
+	ExitRefused     = 3
+	ExitNotFound    = 4
+	ExitUnavailable = 5
+	ExitTimedOut    = 124
+	ExitCancelled   = 130
+)

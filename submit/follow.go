@@ -1,0 +1,186 @@
+package submit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// State returns the state of the flow run with this id. It never waits for the run.
+func (c *Client) State(ctx context.Context, id string) (orchestrator.State, error) {
+	run, err := c.flowRun(ctx, id)
+	if err != nil {
+		return orchestrator.State{}, err
+	}
+	return run.State, nil
+}
+
+// Wait returns the final state of the flow run with this id. When ctx ends before, the error is
+// its cause, and the run goes on.
+func (c *Client) Wait(ctx context.Context, id string) (orchestrator.State, error) {
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return orchestrator.State{}, err
+	}
+	state, err := c.watcher(runs).Wait(ctx, id, func(s orchestrator.State) bool { return s.Type.Final() })
+	if err != nil {
+		return orchestrator.State{}, fmt.Errorf("submit: flow run %q: %w", id, err)
+	}
+	return state, nil
+}
+
+// Cancel asks for the end of the flow run that ref means, as for [Client.FlowRun], and returns
+// what holds then: CANCELLING until whoever looks after it has stopped it, or CANCELLED at once
+// when nobody had launched it. A run that has ended is an *[EndedError].
+func (c *Client) Cancel(ctx context.Context, ref string) (orchestrator.State, error) {
+	run, err := c.findFlowRun(ctx, ref)
+	if err != nil {
+		return orchestrator.State{}, err
+	}
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return orchestrator.State{}, err
+	}
+	out, err := runs.SetState(ctx, run.ID, orchestrator.NewState(orchestrator.TypeCancelling, "cancelled on request"), nil)
+	if err != nil {
+		return orchestrator.State{}, fmt.Errorf("submit: %w", err)
+	}
+	switch {
+	case out.Status == orchestrator.Aborted && out.State.Type.Final():
+		return out.State, fmt.Errorf("submit: %w", &EndedError{Name: run.Name, State: out.State})
+	case out.State.Type.Final(), out.State.Type == orchestrator.TypeCancelling:
+		return out.State, nil
+	}
+	return out.State, fmt.Errorf("submit: flow run %q cannot be cancelled: %s", run.Name, out.Reason)
+}
+
+// Retry has the flow run that ref means run again, with the same bundle: one that waited in a work
+// pool waits there again, another one is launched from here as by [Client.Submit]. A run that
+// goes on is orchestrator.ErrUnfinished.
+func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
+	stored, err := c.findFlowRun(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if !stored.State.Type.Final() {
+		return nil, fmt.Errorf("submit: %q: %w: it is %s", stored.ID, orchestrator.ErrUnfinished, stored.State.Name)
+	}
+	run, note, err := runOf(stored)
+	if err != nil {
+		return nil, fmt.Errorf("submit: flow run %q: %w", stored.ID, err)
+	}
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if note.Mode != modeQueue && len(c.executor) == 0 {
+		return nil, fmt.Errorf("submit: %w", errNoExecutor)
+	}
+	// What the last attempt left must not pass for what the next one leaves.
+	if err := deleteRecord(ctx, stored); err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	lease := orchestrator.NewLease("submitter", c.length)
+	state, opts := orchestrator.NewState(orchestrator.TypePending, "to be run again"), &orchestrator.SetStateOptions{Force: true, Lease: &lease}
+	if note.Mode == modeQueue {
+		state, opts.Lease = orchestrator.NewState(orchestrator.TypeScheduled, "to be run again"), nil
+	}
+	out, err := runs.SetState(context.WithoutCancel(ctx), stored.ID, state, opts)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	run.State = out.State
+	if note.Mode == modeQueue {
+		return run, nil
+	}
+	if err := c.detach(ctx, runs, stored.ID, lease); err != nil {
+		return nil, err
+	}
+	if now, err := runs.FlowRun(ctx, stored.ID); err == nil {
+		run.State = now.State
+	}
+	return run, nil
+}
+
+// LogsOptions are the options of [Client.Logs]; nil is the default.
+type LogsOptions struct {
+	// Follow goes on until the run has ended.
+	Follow bool
+	// MinLevel leaves out what is below: 10 debug, 20 info, 30 warning, 40 error.
+	MinLevel int
+}
+
+// How many lines are fetched at a time, and how often is looked for new ones.
+const (
+	logsPage     = 1000
+	logsInterval = 100 * time.Millisecond
+)
+
+// Logs returns the log of the flow run that ref means, as for [Client.FlowRun], the oldest line
+// first. After an error there is nothing more.
+func (c *Client) Logs(ctx context.Context, ref string, opts *LogsOptions) iter.Seq2[orchestrator.Log, error] {
+	if opts == nil {
+		opts = &LogsOptions{}
+	}
+	return func(yield func(orchestrator.Log, error) bool) {
+		err := c.eachLog(ctx, ref, opts, func(l orchestrator.Log) bool { return yield(l, nil) })
+		if err != nil {
+			yield(orchestrator.Log{}, err)
+		}
+	}
+}
+
+// eachLog calls do until it returns false.
+func (c *Client) eachLog(ctx context.Context, ref string, opts *LogsOptions, do func(orchestrator.Log) bool) error {
+	run, err := c.findFlowRun(ctx, ref)
+	if err != nil {
+		return err
+	}
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return err
+	}
+	filter := orchestrator.LogFilter{FlowRunID: run.ID, MinLevel: opts.MinLevel, Limit: logsPage}
+	for {
+		// Asked before the logs are read: what is written before the end is read after it.
+		state := run.State
+		if opts.Follow {
+			states, err := runs.CurrentStates(ctx, []string{run.ID})
+			if err != nil {
+				return fmt.Errorf("submit: %w", err)
+			}
+			state = states[run.ID] // deleted meanwhile: no state, and no more logs
+		}
+		for {
+			logs, err := runs.Logs(ctx, filter)
+			if err != nil {
+				return fmt.Errorf("submit: %w", err)
+			}
+			for _, l := range logs {
+				if !do(l) {
+					return nil
+				}
+				filter.After = l.Number
+			}
+			if len(logs) < logsPage {
+				break
+			}
+		}
+		if !opts.Follow || state.Type.Final() || state.Type == "" {
+			return nil
+		}
+		wait, cancel := context.WithTimeout(ctx, logsInterval)
+		_, err := c.watcher(runs).Wait(wait, run.ID, func(s orchestrator.State) bool { return s.Type.Final() })
+		cancel()
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, orchestrator.ErrNotFound) {
+			return fmt.Errorf("submit: %w", err)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package submit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/flowship/flowship/submit/orchestrator"
+	"github.com/flowship/flowship/submit/worker"
+)
+
+var errNoExecutor = errors.New("no executor")
+
+// LaunchError: the flow run was recorded, and has ended because it could not be launched.
+type LaunchError struct {
+	ID  string // of the flow run
+	Err error  // why
+}
+
+func (e *LaunchError) Error() string { return e.Err.Error() }
+func (e *LaunchError) Unwrap() error { return e.Err }
+
+// newSubmission begins one of the three ways in.
+func (c *Client) newSubmission(inv Invocation, m mode) *submission {
+	return &submission{Client: c, Invocation: inv, mode: m, watch: stopwatch{time.Now()}}
+}
+
+// Run packs the files, has the command or the flow run and waits for it: a direct call.
+//
+// A run that ended has a state that says how, and the error is nil, also when it failed,
+// crashed or took too long. When ctx ends, the run is cancelled: it gets SIGINT, then SIGTERM,
+// then SIGKILL, and ends CANCELLED. An error means that there is no such run, or that its end
+// is not known.
+func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
+	if len(c.executor) == 0 {
+		return nil, fmt.Errorf("submit: %w", errNoExecutor)
+	}
+	s := c.newSubmission(inv, modeRun)
+	if err := s.submit(ctx); err != nil {
+		return nil, err
+	}
+	launched := false
+	end, err := c.launcher(s.runs).Launch(ctx, worker.Launch{
+		Run: s.created, Lease: s.lease, Stdout: s.Stdout, Stderr: s.Stderr, Keep: s.Keep, Kill: s.Kill,
+		Accepted: func() { launched, s.run.Timings.Launch = true, s.watch.lap() },
+	})
+	if end == nil || !end.State.Type.Final() {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	s.run.Timings.Run = s.watch.lap()
+	s.run.State, s.run.Result, s.run.ExitCode, s.run.Dir = end.State, end.Result, end.ExitCode, end.Dir
+	for _, w := range end.Warnings {
+		s.warn(fmt.Errorf("submit: %w", w))
+	}
+	if err != nil {
+		err = fmt.Errorf("submit: %w", err)
+		if !launched {
+			err = &LaunchError{ID: s.run.ID, Err: err}
+		}
+		return &s.run, err
+	}
+	return &s.run, nil
+}
+
+// Submit packs the files and has the command or the flow launched, and returns when the
+// infrastructure has accepted the job. The run goes on by itself, also when this process ends:
+// a process of its own looks after it. Stdout, Stderr and Keep are of no account; what the
+// program prints is in the run's logs.
+func (c *Client) Submit(ctx context.Context, inv Invocation) (*Run, error) {
+	if len(c.executor) == 0 {
+		return nil, fmt.Errorf("submit: %w", errNoExecutor)
+	}
+	s := c.newSubmission(inv, modeSubmit)
+	if err := s.submit(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.detach(ctx, s.runs, s.created.ID, s.lease); err != nil {
+		return nil, err
+	}
+	s.run.Timings.Launch = s.watch.lap()
+	s.refresh(ctx)
+	return &s.run, nil
+}
+
+// refresh learns the state that the run has by now.
+func (s *submission) refresh(ctx context.Context) {
+	if run, err := s.runs.FlowRun(ctx, s.run.ID); err == nil {
+		s.run.State = run.State
+	}
+}
+
+// SubmitToWorkPool packs the files and leaves the run to the workers of its work pool.
+func (c *Client) SubmitToWorkPool(ctx context.Context, inv Invocation) (*Run, error) {
+	s := c.newSubmission(inv, modeQueue)
+	if err := s.submit(ctx); err != nil {
+		return nil, err
+	}
+	return &s.run, nil
+}
+
+// executorCommand is the executor's command line with the tokens of an execution launcher in
+// place of its program.
+func executorCommand(launcher []string, n *orchestrator.NewFlowRun) []string {
+	return worker.Command(slices.Concat(launcher, []string{"step"}), &orchestrator.FlowRun{Bundle: n.Bundle, Results: n.Results})
+}
+
+// launcher launches this client's runs.
+func (c *Client) launcher(runs backend) *worker.Launcher {
+	return &worker.Launcher{
+		Runs:           runs,
+		Watcher:        c.watcher(runs),
+		Infrastructure: c.infrastructure,
+		Executor:       c.executor,
+		Env:            c.environ,
+		Grace:          c.grace,
+		Lease:          c.length,
+		Refused:        c.distrust,
+	}
+}
+
+// Launch launches the run with this id, which somebody else has created, and waits for its end.
+// It is what the process does that [Client.Submit] leaves behind. Accepted, if not nil, is called
+// when the infrastructure has accepted the job.
+func (c *Client) Launch(ctx context.Context, id string, accepted func()) error {
+	if len(c.executor) == 0 {
+		return fmt.Errorf("submit: %w", errNoExecutor)
+	}
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return err
+	}
+	lease := orchestrator.NewLease("launcher", c.length)
+	if err := runs.Hold(ctx, id, lease); err != nil {
+		return notToBeRun(id, err)
+	}
+	run, err := runs.FlowRun(ctx, id)
+	if err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	if _, err := c.launcher(runs).Launch(ctx, worker.Launch{Run: run, Lease: lease, Accepted: accepted}); err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	return nil
+}

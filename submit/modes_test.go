@@ -1,0 +1,258 @@
+//go:build unix
+
+package submit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/submit"
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
+	"github.com/flowship/flowship/submit/worker"
+)
+
+// ended waits for the run to end.
+func (b *bed) ended(t *testing.T, id string) orchestrator.State {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	state, err := b.client.Wait(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+// work has the home's work pool served until the test ends, or once.
+func (b *bed) work(t *testing.T, opts worker.Options) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.open(t).Work(ctx, opts) }()
+	stopped := false
+	stop = func() {
+		cancel()
+		if !stopped {
+			stopped = true
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func TestSubmit(t *testing.T) {
+	b := newBed(t)
+	dir := t.TempDir()
+	run, err := b.client.Submit(t.Context(), submit.Invocation{Command: []string{"sh", "-c", `
+		while [ ! -e "$0/go" ]; do sleep 0.01; done
+		echo done; echo '"well"' > $FLOWSHIP_RESULT`, dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := b.client.State(t.Context(), run.ID); err != nil || state.Type.Final() {
+		t.Fatalf("it waits for a file, and is %v (%v)", state, err)
+	}
+	if _, err := b.client.Result(t.Context(), run.ID); !errors.Is(err, orchestrator.ErrUnfinished) {
+		t.Errorf("result before the end: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if state := b.ended(t, run.ID); state.Type != orchestrator.TypeCompleted {
+		t.Fatalf("ended %+v", state)
+	}
+	if result, err := b.client.Result(t.Context(), run.ID); err != nil || strings.TrimSpace(string(result)) != `"well"` {
+		t.Errorf("result %s (%v)", result, err)
+	}
+	if diff := cmp.Diff([]string{"done"}, b.logs(t, run.ID)); diff != "" {
+		t.Errorf("logs (-want +got):\n%s", diff)
+	}
+}
+
+func (b *bed) logs(t *testing.T, id string) []string {
+	t.Helper()
+	lines := []string{}
+	for l, err := range b.client.Logs(t.Context(), id, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, l.Message)
+	}
+	return lines
+}
+
+func TestSubmitToWorkPool(t *testing.T) {
+	b := newBed(t)
+	var ids []string
+	for i := range 5 {
+		run, err := b.client.SubmitToWorkPool(t.Context(), submit.Invocation{
+			Command: sh("echo $1 > $FLOWSHIP_RESULT", fmt.Sprint(i)), JobVariables: map[string]any{"env": map[string]any{"N": "1"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run.State.Type != orchestrator.TypeScheduled {
+			t.Errorf("queued run is %v", run.State)
+		}
+		ids = append(ids, run.ID)
+	}
+	b.work(t, worker.Options{Limit: 2})
+	for i, id := range ids {
+		if state := b.ended(t, id); state.Type != orchestrator.TypeCompleted {
+			t.Errorf("run %d ended %+v", i, state)
+		}
+		if result, err := b.client.Result(t.Context(), id); err != nil || strings.TrimSpace(string(result)) != fmt.Sprint(i) {
+			t.Errorf("run %d: result %s (%v)", i, result, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"Scheduled", "Pending", "Submitting", "Running", "Completed"}, b.states(t, ids[0])); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}
+
+// Somebody else asks for the end of a run, whoever looks after it.
+func TestCancelFromElsewhere(t *testing.T) {
+	for mode, begin := range map[string]func(*testing.T, *bed, submit.Invocation) string{
+		"run": func(t *testing.T, b *bed, inv submit.Invocation) string {
+			done := make(chan struct{})
+			go func() { b.open(t).Run(context.Background(), inv); close(done) }()
+			t.Cleanup(func() { <-done })
+			return ""
+		},
+		"submit": func(t *testing.T, b *bed, inv submit.Invocation) string {
+			if _, err := b.client.Submit(t.Context(), inv); err != nil {
+				t.Fatal(err)
+			}
+			return ""
+		},
+		"submit-to-work-pool": func(t *testing.T, b *bed, inv submit.Invocation) string {
+			if _, err := b.client.SubmitToWorkPool(t.Context(), inv); err != nil {
+				t.Fatal(err)
+			}
+			b.work(t, worker.Options{})
+			return ""
+		},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			b := newBed(t)
+			pidFile := filepath.Join(t.TempDir(), "pid")
+			begin(t, b, submit.Invocation{Name: "long", Command: sh("echo $$ > $1; exec sleep 600", pidFile)})
+			pid := pidIn(t, pidFile)
+			state, err := b.open(t).Cancel(t.Context(), "long")
+			if err != nil || state.Type != orchestrator.TypeCancelling {
+				t.Fatalf("cancel: %+v, %v", state, err)
+			}
+			run := b.lastRun(t)
+			if run.State.Type != orchestrator.TypeCancelled {
+				t.Errorf("ended %+v", run.State)
+			}
+			until(t, "the command is gone", func() bool { return gone(pid) })
+			ended := new(submit.EndedError)
+			if _, err := b.client.Cancel(t.Context(), run.ID); !errors.As(err, &ended) {
+				t.Errorf("cancelled again: %v", err)
+			}
+		})
+	}
+}
+
+func TestCancelBeforeLaunch(t *testing.T) {
+	b := newBed(t)
+	run, err := b.client.SubmitToWorkPool(t.Context(), submit.Invocation{Command: []string{"true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := b.client.Cancel(t.Context(), run.ID); err != nil || state.Type != orchestrator.TypeCancelled {
+		t.Errorf("cancelled: %+v, %v", state, err)
+	}
+}
+
+func TestRetries(t *testing.T) {
+	b := newBed(t)
+	counter := filepath.Join(t.TempDir(), "n")
+	run := b.run(t, submit.Invocation{Retries: 2, Command: sh(`echo x >> "$1"; test $(wc -l < "$1") = 3`, counter)})
+	if run.State.Type != orchestrator.TypeCompleted {
+		t.Errorf("ended %+v", run.State)
+	}
+	want := []string{"Pending", "Running", "AwaitingRetry", "Retrying", "AwaitingRetry", "Retrying", "Completed"}
+	if diff := cmp.Diff(want, b.states(t, run.ID)); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}
+
+// A run is run again on request, with the same bundle.
+func TestRetry(t *testing.T) {
+	b := newBed(t)
+	counter := filepath.Join(t.TempDir(), "n")
+	command := sh(`echo x >> "$1"; test $(wc -l < "$1") = 2`, counter)
+	run := b.run(t, submit.Invocation{Command: command})
+	if run.State.Type != orchestrator.TypeFailed || run.ExitCode != 1 {
+		t.Fatalf("ended %+v", run.State)
+	}
+	again, err := b.client.Retry(t.Context(), run.ID)
+	if err != nil || again.ID != run.ID {
+		t.Fatalf("retry: %+v, %v", again, err)
+	}
+	if state := b.ended(t, run.ID); state.Type != orchestrator.TypeCompleted {
+		t.Errorf("ended %+v", state)
+	}
+}
+
+func TestLaunchFails(t *testing.T) {
+	b := newBed(t)
+	c, err := submit.OpenClient(t.Context(), &submit.ClientOptions{Home: b.home, Executor: []string{"/nowhere/flowship", "step"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Submit(t.Context(), submit.Invocation{Command: []string{"true"}}); err == nil {
+		t.Error("launched by a program that is not there")
+	}
+	if run := b.lastRun(t); run.State.Type != orchestrator.TypeCrashed {
+		t.Errorf("ended %+v", run.State)
+	}
+}
+
+func TestUnknownJobVariable(t *testing.T) {
+	b := newBed(t)
+	_, err := b.client.SubmitToWorkPool(t.Context(), submit.Invocation{Command: []string{"true"}, JobVariables: map[string]any{"wroking_dir": "/"}})
+	if err == nil || !strings.Contains(err.Error(), `unknown job variable "wroking_dir": did you mean "working_dir"?`) {
+		t.Errorf("error %v", err)
+	}
+	if names := b.stored(t); len(names) > 0 {
+		t.Errorf("stored %v", names)
+	}
+}
+
+// Bundles are stored where the work pool says.
+func TestPoolStorage(t *testing.T) {
+	b := newBed(t)
+	dir := filepath.Join(t.TempDir(), "bund les")
+	if err := b.client.ConfigureLocalStorage(t.Context(), "local", dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	run := b.run(t, submit.Invocation{Dir: tree(t, map[string]string{"a.txt": "a"}), Include: []string{"a.txt"}, Command: sh("cat a.txt")})
+	if run.State.Type != orchestrator.TypeCompleted {
+		t.Fatalf("ended %+v", run.State)
+	}
+	for _, name := range []string{run.Bundle.Key, *run.Bundle.FilesKey, execute.RecordKey(run.ID)} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	got, err := b.client.Storage(t.Context(), "local")
+	if diff := cmp.Diff(&submit.PoolStorage{Type: "Local", Upload: map[string]any{"path": dir}, Execution: map[string]any{"path": dir}}, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}

@@ -1,0 +1,256 @@
+package submit
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// mode is one of the three ways in.
+type mode string
+
+const (
+	modeRun    mode = "run"
+	modeSubmit mode = "submit"
+	modeQueue  mode = "submit-to-work-pool"
+)
+
+// submission is an invocation on its way to becoming a flow run.
+type submission struct {
+	*Client
+	Invocation
+	mode      mode
+	watch     stopwatch
+	runs      backend
+	bucket    *bucket
+	pool      *orchestrator.WorkPool
+	variables map[string]any // job variables as they are kept
+	program   *bundle.Program
+	flow      string
+	lease     orchestrator.Lease
+	created   *orchestrator.FlowRun
+	run       Run
+}
+
+// progress announces a step.
+func (s *submission) progress(step string, total int64) (add func(int64), done func()) {
+	if s.Progress == nil {
+		return nil, func() {}
+	}
+	return s.Progress(step, total)
+}
+
+// submit stores the bundle and then creates the flow run, so that a failure leaves no run behind.
+func (s *submission) submit(ctx context.Context) error {
+	if err := s.check(); err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	if err := s.place(ctx); err != nil {
+		return err
+	}
+	if err := s.store(ctx); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	return s.create(ctx)
+}
+
+// place finds the work pool, and refuses job variables that its template does not know.
+func (s *submission) place(ctx context.Context) (err error) {
+	if s.runs, err = s.currentRuns(ctx); err != nil {
+		return err
+	}
+	if s.pool, err = s.workPool(ctx, s.Invocation.WorkPool); err != nil {
+		return err
+	}
+	if s.mode != modeQueue { // a worker knows for itself what it can launch
+		if _, err := s.infrastructure(s.pool.Type); err != nil {
+			return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
+		}
+	}
+	if s.Type != "" && s.Type != s.pool.Type {
+		settings := launch.Settings{Type: s.Type, Config: s.JobVariables}
+		if err := cmp.Or(settings.Check(), settings.Fits(s.pool.Type)); err != nil {
+			return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{err.Error()})
+		}
+	}
+	s.variables = map[string]any{}
+	for name, value := range s.JobVariables {
+		s.variables[name] = value
+	}
+	if _, ok := s.variables["command"]; ok {
+		delete(s.variables, "command")
+		s.warn(fmt.Errorf("submit: the job variable %q is not used: flowship sets it; a launcher can stand before it", "command"))
+	}
+	template, err := launch.ParseTemplate(s.pool.BaseJobTemplate)
+	if err != nil {
+		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
+	}
+	if err := template.Check(s.variables); err != nil {
+		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
+	}
+	s.bucket, err = s.openBucket(ctx, s.pool)
+	return err
+}
+
+// warn notes what leaves no doubt about the run.
+func (s *submission) warn(err error) {
+	if err != nil {
+		s.run.Warnings = append(s.run.Warnings, err)
+	}
+}
+
+// store packs the files and stores them and the document.
+func (s *submission) store(ctx context.Context) error {
+	dir := s.Dir
+	if dir == "" {
+		dir = "."
+	}
+	opts := &bundle.CollectOptions{}
+	if s.Runtime == bundle.RuntimePython && !s.NoSource {
+		opts.Entrypoint = s.Entrypoint
+	}
+	s.run.Timings.Create = s.watch.lap()
+	collection, err := bundle.Collect(ctx, dir, s.Include, opts)
+	if err != nil {
+		return err
+	}
+	if s.Collected != nil {
+		s.Collected(collection)
+	}
+	if err := s.checkParameters(ctx); err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	s.run.Timings.Collect = s.watch.lap()
+	manifest, err := s.hash(ctx, collection)
+	if err != nil {
+		return err
+	}
+	s.run.Timings.Hash = s.watch.lap()
+	u := &upload{submission: s, collection: collection, manifest: manifest}
+	if err := u.send(ctx); err != nil {
+		return err
+	}
+	s.run.Timings.Upload = s.watch.lap()
+	return nil
+}
+
+// hash returns the manifest of the files, or nil when no files travel.
+func (s *submission) hash(ctx context.Context, c *bundle.Collection) (*bundle.Manifest, error) {
+	if len(c.Files) == 0 {
+		return nil, nil
+	}
+	add, done := s.progress("hash", c.TotalSize())
+	defer done()
+	opts := &bundle.HashOptions{Progress: add}
+	if !s.NoCache {
+		opts.Cache = s.cache
+	}
+	return bundle.Hash(ctx, c, opts)
+}
+
+// describe is what the document says about the run.
+func (s *submission) describe(ctx context.Context, c *bundle.Collection) (bundle.Invocation, error) {
+	parameters := s.Parameters
+	if parameters == nil {
+		parameters = json.RawMessage("{}")
+	}
+	s.flow = s.flowName()
+	flowID, err := s.runs.EnsureFlow(ctx, s.flow)
+	if err != nil {
+		return bundle.Invocation{}, fmt.Errorf("submit: %w", err)
+	}
+	s.run.ID, s.run.Name, s.run.WorkPool, s.run.Parameters = uuid.NewString(), s.Name, s.pool.Name, parameters
+	if s.run.Name == "" {
+		s.run.Name = orchestrator.RandomName()
+	}
+	tags := s.Tags
+	if tags == nil {
+		tags = []string{}
+	}
+	member := execute.FlowRun{ID: s.run.ID, FlowID: flowID, Name: s.run.Name, Parameters: parameters, Tags: tags, Timeout: s.Timeout.Seconds()}
+	flowRun, err := member.Encode()
+	if err != nil {
+		return bundle.Invocation{}, fmt.Errorf("submit: %w", err)
+	}
+	return bundle.Invocation{
+		Runtime: s.Runtime, Command: s.Command, Entrypoint: s.Entrypoint, Program: s.program, FlowRun: flowRun, Include: c.Include,
+		Source: s.Runtime == bundle.RuntimePython && !s.NoSource,
+	}, nil
+}
+
+// create records the flow run.
+func (s *submission) create(ctx context.Context) error {
+	n, err := s.newFlowRun()
+	if err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	// Not to be interrupted: whether there is a run must be known.
+	if s.created, err = s.runs.CreateFlowRun(context.WithoutCancel(ctx), *n); err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	s.run.State, s.run.Flow, s.run.Tags, s.run.Created = s.created.State, s.flow, s.created.Tags, s.created.Created
+	s.run.Timings.Create += s.watch.lap()
+	return nil
+}
+
+func (s *submission) newFlowRun() (*orchestrator.NewFlowRun, error) {
+	b := &s.run.Bundle
+	remembered := submissionNote{Mode: s.mode, UploadedBytes: b.UploadedBytes, ReusedBytes: b.ReusedBytes, Timings: s.run.Timings}
+	if s.program != nil {
+		remembered.Program = s.program.Key
+	}
+	note, err := json.Marshal(remembered)
+	if err != nil {
+		return nil, err
+	}
+	n := &orchestrator.NewFlowRun{
+		ID: s.run.ID, Flow: s.flow, Name: s.run.Name, WorkPool: s.pool.Name, Parameters: s.run.Parameters, Tags: s.Tags,
+		Version: s.Version, Labels: s.Labels, Priority: s.Priority, Results: s.Results,
+		Policy:     orchestrator.Policy{Retries: s.Retries, RetryDelay: s.RetryDelay},
+		Bundle:     orchestrator.Bundle{URL: b.URL, Key: b.Key, Digest: b.digest.String()},
+		Submission: note,
+	}
+	if b.FilesKey != nil {
+		n.Bundle.FilesKey = *b.FilesKey
+	}
+	if s.mode == modeQueue {
+		n.State = orchestrator.NewState(orchestrator.TypeScheduled, "")
+	} else {
+		s.lease = orchestrator.NewLease("submitter", s.length)
+		n.State, n.Lease = orchestrator.NewState(orchestrator.TypePending, ""), &s.lease
+	}
+	tokens, err := executionLauncher(s.pool)
+	if err != nil {
+		return nil, err
+	}
+	if s.Launcher != nil && len(s.Launcher.Execution) > 0 {
+		tokens = s.Launcher.Execution
+	}
+	if len(tokens) > 0 {
+		s.variables["command"] = launch.Join(executorCommand(tokens, n))
+	}
+	if n.JobVariables, err = json.Marshal(s.variables); err != nil {
+		return nil, &InvalidError{"the job variables are not JSON: " + err.Error()}
+	}
+	return n, nil
+}
+
+// submissionNote is what is remembered of a submission.
+type submissionNote struct {
+	Mode          mode    `json:"mode"`
+	Program       string  `json:"program,omitempty"` // key of a Go flow's program
+	UploadedBytes int64   `json:"uploaded_bytes"`
+	ReusedBytes   int64   `json:"reused_bytes"`
+	Timings       Timings `json:"timings"`
+}

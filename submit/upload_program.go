@@ -1,0 +1,105 @@
+package submit
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/storage"
+)
+
+// programPrefix begins the keys of programs; the digest of their bytes follows.
+const programPrefix = "programs/"
+
+// sendProgram stores the Go program, unless it is there already.
+func (u *upload) sendProgram(ctx context.Context) error {
+	f, err := os.Open(u.Program.Path)
+	if err != nil {
+		return fmt.Errorf("submit: program: %w", err)
+	}
+	defer f.Close()
+	sum := sha256.New()
+	size, err := io.Copy(sum, f)
+	if err != nil {
+		return fmt.Errorf("submit: program: %w", err)
+	}
+	digest := bundle.Digest(sum.Sum(nil))
+	what := &bundle.Archive{SHA256: digest, Size: size}
+	u.program = &bundle.Program{Key: programPrefix + digest.Hex(), OS: u.Invocation.Program.OS, Arch: u.Invocation.Program.Arch}
+	damaged := false
+	if known := u.recall(digest); known == nil || *known != *what {
+		// Not stored or proven by this home: what is there is read once.
+		object, err := u.bucket.Identify(ctx, u.program.Key)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return fmt.Errorf("submit: %w", err)
+		}
+		damaged = err == nil && (object.SHA256 != storage.Digest(digest) || object.Size != size)
+	}
+	sent, err := u.put(ctx, u.program.Key, u.Program.Path, what, damaged)
+	if errors.Is(err, storage.ErrConflict) { // cut off since it was proven
+		sent, err = u.put(ctx, u.program.Key, u.Program.Path, what, true)
+	}
+	if err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	if sent {
+		u.run.Bundle.UploadedBytes += size
+	} else {
+		u.run.Bundle.ReusedBytes += size
+	}
+	return u.remember(digest, what)
+}
+
+// Longest time that a program may take to look at its parameters.
+const checkTime = time.Minute
+
+// checkParameters asks the Go program whether it has the flow, and whether the parameters fit it,
+// if it is a program for this machine.
+func (s *submission) checkParameters(ctx context.Context) error {
+	p := s.Invocation.Program
+	if p == nil || s.Checked || p.OS != runtime.GOOS || p.Arch != runtime.GOARCH {
+		return nil
+	}
+	tmp, remove, err := s.temporary()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	parameters, failure := filepath.Join(tmp, "parameters.json"), filepath.Join(tmp, "failure")
+	text := []byte(s.Parameters)
+	if text == nil {
+		text = []byte("{}")
+	}
+	if err := os.WriteFile(parameters, text, 0o600); err != nil {
+		return err
+	}
+	path, err := filepath.Abs(p.Path)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Dir = tmp
+	cmd.Env = append(os.Environ(), "FLOWSHIP_CHECK=1", "FLOWSHIP_FLOW="+s.flowName(), "FLOWSHIP_PARAMETERS_FILE="+parameters, "FLOWSHIP_FAILURE="+failure)
+	output, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if why, readErr := os.ReadFile(failure); readErr == nil {
+		return &InvalidError{string(why)}
+	}
+	return fmt.Errorf("ask the program about its flow %q: %w: %s", s.flowName(), err, strings.TrimSpace(string(output[:min(len(output), 1000)])))
+}

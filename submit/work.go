@@ -1,0 +1,49 @@
+package submit
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/processinfra"
+	"github.com/flowship/flowship/submit/worker"
+)
+
+// Work serves a work pool until ctx ends, as [worker.Worker.Run] says. What the worker's own
+// environment says about Prefect stays with it: jobs do not inherit PREFECT_ variables.
+func (c *Client) Work(ctx context.Context, opts worker.Options) error {
+	if len(c.executor) == 0 {
+		return fmt.Errorf("submit: %w", errNoExecutor)
+	}
+	pool, err := c.workPool(ctx, opts.WorkPool)
+	if err != nil {
+		return err
+	}
+	opts.WorkPool = pool.Name
+	if _, err := c.infrastructure(pool.Type); err != nil {
+		return fmt.Errorf("submit: work pool %q: %w", pool.Name, err)
+	}
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return err
+	}
+	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: c.path("run"), Environ: withoutPrefect(os.Environ())}))
+	launcher := c.launcher(runs)
+	launcher.Infrastructure = func(poolType string) (*launch.Infrastructure, error) {
+		if _, err := c.infrastructure(poolType); err != nil {
+			return nil, err
+		}
+		return infra, nil
+	}
+	if err := worker.New(launcher, runs, opts).Run(ctx); err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	return nil
+}
+
+func withoutPrefect(environ []string) []string {
+	return slices.DeleteFunc(environ, func(v string) bool { return strings.HasPrefix(v, "PREFECT_") })
+}

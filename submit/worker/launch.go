@@ -1,0 +1,410 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// Runs is what launching needs of an orchestrator.
+type Runs interface {
+	orchestrator.Reader
+	orchestrator.StateSetter
+	orchestrator.Leaser
+	orchestrator.Launched
+	orchestrator.WorkPoolReader
+}
+
+// Launcher launches flow runs. It is safe for concurrent use.
+type Launcher struct {
+	Runs    Runs
+	Watcher *orchestrator.Watcher // of the same runs
+	// Infrastructure returns where runs of a work pool of this type are executed.
+	Infrastructure func(poolType string) (*launch.Infrastructure, error)
+	// Executor is the start of an executor's command line, "flowship step" in full.
+	Executor []string
+	// Env returns what a run's executor is told beside its command line, as "NAME=value".
+	Env func(flowRunID string, lease orchestrator.Lease) []string
+	// Grace is how long a job that is stopped may take to end after SIGINT, and again after
+	// SIGTERM.
+	Grace time.Duration
+	// Lease is the length of leases; 0 is [orchestrator.LeaseLength].
+	Lease time.Duration
+	// Refused, if not nil, is told of a run whose executor refused the bundle.
+	Refused func(*orchestrator.FlowRun) error
+}
+
+// Launch is one run to be launched.
+type Launch struct {
+	Run   *orchestrator.FlowRun // PENDING
+	Lease orchestrator.Lease    // that the caller has taken; it is given up at the end
+	// Stdout and Stderr get the job's output; nil discards it.
+	Stdout, Stderr io.Writer
+	// Keep leaves the job's working directory behind.
+	Keep bool
+	// Kill, when closed, has a run that is being stopped killed at once; nil never is.
+	Kill <-chan struct{}
+	// Accepted, if not nil, is called when the infrastructure has accepted the job.
+	Accepted func()
+}
+
+// End is how a run ended that was launched.
+type End struct {
+	State    orchestrator.State
+	ExitCode int // as a shell would say it
+	Result   json.RawMessage
+	Dir      string  // the working directory that was kept, or ""
+	Warnings []error // what went wrong beside the run
+
+	Launched time.Duration // from the call until the infrastructure had accepted the job
+	Ran      time.Duration // from there until it had ended
+}
+
+// Launch launches the run, waits for it and sees to it that it ends in a final state. When ctx
+// ends, the run is stopped and CANCELLED or, if the cause is [ErrStopped], CRASHED. An error
+// means that the end of the run is not known.
+func (l *Launcher) Launch(ctx context.Context, in Launch) (*End, error) {
+	a := &attempt{Launcher: l, Launch: in, begun: time.Now()}
+	// Whatever happens to the caller, the end of the run has to be recorded.
+	whole := context.WithoutCancel(ctx)
+	ctx, stopKeeping := orchestrator.Keep(ctx, l.Runs, in.Lease)
+	defer stopKeeping()
+	defer a.letGo(whole)
+	running, err := a.start(ctx)
+	if err != nil {
+		return a.notStarted(whole, err, ctx.Err() != nil && !errors.Is(err, orchestrator.ErrLeaseLost))
+	}
+	a.end.Launched = time.Since(a.begun)
+	a.begun = time.Now()
+	if in.Accepted != nil {
+		in.Accepted()
+	}
+	ctx, unwatch := a.watch(ctx)
+	exit, err := running.Wait(ctx)
+	unwatch()
+	cause := context.Cause(ctx)
+	lost := exit == nil && errors.Is(cause, orchestrator.ErrLeaseLost)
+	stopped := exit == nil && !lost && ctx.Err() != nil
+	switch {
+	case lost:
+		exit, err = a.abandon(whole, running)
+	case stopped:
+		exit, err = a.cancel(whole, running, cause)
+	}
+	if exit == nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	a.end.Ran = time.Since(a.begun)
+	a.end.Dir, a.end.ExitCode = exit.Dir, exit.Code
+	a.warn(err)
+	if err := a.conclude(whole, exit, stopped, lost); err != nil {
+		return &a.end, fmt.Errorf("worker: %w", err)
+	}
+	if a.end.State.Type == orchestrator.TypeCrashed && a.end.ExitCode == execute.ExitRefused && l.Refused != nil {
+		a.warn(l.Refused(in.Run))
+	}
+	return &a.end, nil
+}
+
+// attempt is one call of Launch.
+type attempt struct {
+	*Launcher
+	Launch
+	begun time.Time
+	end   End
+	cause error // why it is being stopped
+}
+
+// Command is the command line that executes a run, without what an execution launcher puts in
+// its place.
+func Command(executor []string, run *orchestrator.FlowRun) []string {
+	argv := slices.Concat(executor, []string{"execute", "--url", run.Bundle.URL, "--key", run.Bundle.Key, "--digest", run.Bundle.Digest})
+	if run.Results != "" {
+		argv = append(argv, "--result-url", run.Results)
+	}
+	return argv
+}
+
+// start makes the job and has it started.
+func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	pool, err := a.Runs.WorkPool(ctx, a.Run.WorkPool)
+	if err != nil {
+		return nil, err
+	}
+	infra, err := a.Infrastructure(pool.Type)
+	if err != nil {
+		return nil, err
+	}
+	command := Command(a.Executor, a.Run)
+	configuration, err := configure(pool, a.Run, command)
+	if err != nil {
+		return nil, err
+	}
+	running, err := infra.Start(ctx, launch.Job{
+		Command:       command,
+		Configuration: configuration,
+		Env:           a.Env(a.Run.ID, a.Launch.Lease),
+		Name:          a.Run.Name,
+		Labels:        labels(a.Run, pool),
+		Stdout:        a.Stdout,
+		Stderr:        a.Stderr,
+		Keep:          a.Keep,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.warn(a.Runs.SetInfrastructure(context.WithoutCancel(ctx), a.Run.ID, running.ID()))
+	return running, nil
+}
+
+// configure resolves the pool's base job template with the run's job variables.
+func configure(pool *orchestrator.WorkPool, run *orchestrator.FlowRun, command []string) (map[string]any, error) {
+	template, err := launch.ParseTemplate(pool.BaseJobTemplate)
+	if err != nil {
+		return nil, fmt.Errorf("work pool %q: %w", pool.Name, err)
+	}
+	variables := map[string]any{}
+	if len(run.JobVariables) > 0 {
+		if err := json.Unmarshal(run.JobVariables, &variables); err != nil {
+			return nil, fmt.Errorf("job variables: %w", err)
+		}
+	}
+	if _, ok := variables["command"]; !ok { // else an execution launcher's
+		variables["command"] = launch.Join(command)
+	}
+	configuration, err := template.Resolve(variables)
+	if err != nil {
+		return nil, fmt.Errorf("work pool %q: %w", pool.Name, err)
+	}
+	return configuration, nil
+}
+
+// labels are what platforms show of a job.
+func labels(run *orchestrator.FlowRun, pool *orchestrator.WorkPool) map[string]string {
+	return map[string]string{
+		"prefect.io/flow-run-id":    run.ID,
+		"prefect.io/flow-run-name":  run.Name,
+		"prefect.io/flow-id":        run.FlowID,
+		"prefect.io/flow-name":      run.Flow,
+		"prefect.io/work-pool-id":   pool.ID,
+		"prefect.io/work-pool-name": pool.Name,
+	}
+}
+
+// askedError: somebody set the run CANCELLING.
+type askedError struct{ message string }
+
+func (e *askedError) Error() string { return e.message }
+
+// watch returns a context that also ends when somebody wants the run to end.
+func (a *attempt) watch(ctx context.Context) (watched context.Context, stop func()) {
+	watched, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		wanted := func(s orchestrator.State) bool { return s.Type == orchestrator.TypeCancelling || s.Type.Final() }
+		state, err := a.Watcher.Wait(watched, a.Run.ID, wanted)
+		if err == nil && state.Type == orchestrator.TypeCancelling {
+			cancel(&askedError{state.Message})
+		}
+	})
+	return watched, func() {
+		cancel(nil)
+		watching.Wait()
+	}
+}
+
+// letGo leaves a run whose end could not be told to whoever looks next.
+func (a *attempt) letGo(ctx context.Context) {
+	if !a.end.State.Type.Final() {
+		// If this fails as well, the lease expires.
+		a.Runs.Release(ctx, a.Launch.Lease)
+	}
+}
+
+// abandon stops what runs for a run that somebody else has ended. That may have been the
+// executor, which then is about to end.
+func (a *attempt) abandon(ctx context.Context, running *launch.Running) (*launch.Exit, error) {
+	soon, stop := context.WithTimeout(ctx, a.Grace)
+	defer stop()
+	if exit, err := running.Wait(soon); exit != nil {
+		return exit, err
+	}
+	if err := running.Stop(ctx, a.Grace); err != nil {
+		return nil, err
+	}
+	return running.Wait(ctx)
+}
+
+// warn notes an error that leaves no doubt about the run.
+func (a *attempt) warn(err error) {
+	if err != nil {
+		a.end.Warnings = append(a.end.Warnings, fmt.Errorf("worker: %w", err))
+	}
+}
+
+// stoppedState is how a run ends that was stopped because of the cause.
+func stoppedState(cause error, message string) orchestrator.State {
+	if errors.Is(cause, ErrStopped) {
+		return orchestrator.NewState(orchestrator.TypeCrashed, message)
+	}
+	return orchestrator.NewState(orchestrator.TypeCancelled, message)
+}
+
+func stopMessage(cause error) string {
+	var asked *askedError
+	switch {
+	case errors.As(cause, &asked):
+		return asked.message
+	case errors.Is(cause, ErrStopped):
+		return cause.Error()
+	}
+	return fmt.Sprintf("cancelled: %v", cause)
+}
+
+// notStarted ends a run that never got an executor.
+func (a *attempt) notStarted(ctx context.Context, err error, stopped bool) (*End, error) {
+	state := orchestrator.NewState(orchestrator.TypeCrashed, "the executor could not be started: "+err.Error())
+	if stopped {
+		state = stoppedState(err, stopMessage(err))
+	}
+	now := time.Now().UTC()
+	settleErr := a.settle(ctx, &execute.Record{ID: a.Run.ID, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now})
+	if !stopped || settleErr != nil {
+		return &a.end, fmt.Errorf("worker: %w", errors.Join(err, settleErr))
+	}
+	return &a.end, nil
+}
+
+// cancel stops the run. It is CANCELLING first, so that whatever the executor says about the
+// command that it is told to stop comes too late.
+func (a *attempt) cancel(ctx context.Context, running *launch.Running, cause error) (*launch.Exit, error) {
+	a.cause = cause
+	message := stopMessage(cause)
+	var asked *askedError
+	var stateErr error
+	if !errors.As(cause, &asked) && !errors.Is(cause, ErrStopped) {
+		_, stateErr = a.Runs.SetState(ctx, a.Run.ID, orchestrator.NewState(orchestrator.TypeCancelling, message), nil)
+	}
+	if err := a.stop(ctx, running); err != nil {
+		message += fmt.Sprintf("; what it started may still run: %v", err)
+		now := time.Now().UTC()
+		endErr := a.settle(ctx, &execute.Record{ID: a.Run.ID, State: stoppedState(cause, message), ExitCode: execute.ExitCancelled, Started: now, Ended: now})
+		return nil, errors.Join(err, stateErr, endErr)
+	}
+	exit, err := running.Wait(ctx)
+	return exit, errors.Join(err, stateErr)
+}
+
+// stop ends what was started, by and by or, when told so, at once.
+func (a *attempt) stop(ctx context.Context, running *launch.Running) error {
+	patient, hurry := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-a.Kill:
+			hurry()
+		case <-patient.Done():
+		}
+	})
+	err := running.Stop(patient, a.Grace)
+	if err != nil && patient.Err() != nil {
+		err = running.Stop(ctx, time.Nanosecond)
+	}
+	hurry()
+	watch.Wait()
+	return err
+}
+
+// conclude reads how the run ended, and fills in what nobody told.
+func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost bool) error {
+	run, err := a.Runs.FlowRun(ctx, a.Run.ID)
+	if err != nil {
+		return err
+	}
+	state := run.State
+	record, err := execute.ReadRecord(ctx, a.results(), a.Run.ID)
+	if err != nil && !errors.Is(err, execute.ErrNoRecord) {
+		if state.Type == orchestrator.TypeCompleted {
+			return err // its result is not known
+		}
+		a.warn(err)
+	}
+	told := record != nil && record.State.Type.Final()
+	if state.Type.Final() && (lost || !told) { // somebody else ended it, and what is left of it is theirs
+		a.ended(&execute.Record{ExitCode: exit.Code}, state)
+		return nil
+	}
+	if !told {
+		record = &execute.Record{ID: a.Run.ID, ExitCode: exit.Code, Started: run.Started, Ended: time.Now().UTC()}
+		if run.Started.IsZero() {
+			record.Started = run.Created
+		}
+	}
+	switch {
+	case state.Type.Final():
+	case stopped:
+		state = stoppedState(a.cause, stopMessage(a.cause))
+	case state.Type == orchestrator.TypeCancelling: // it ended before it was told to
+		state = orchestrator.NewState(orchestrator.TypeCancelled, state.Message)
+	case told: // the executor died in between
+		state = record.State
+		state.ID = uuid.NewString()
+	default:
+		state = orchestrator.NewState(orchestrator.TypeCrashed, "the executor ended without a word about the run, "+exit.Explain())
+	}
+	if told && state.ID == run.State.ID && state.Type == record.State.Type {
+		a.ended(record, state)
+		return nil
+	}
+	record.State = state
+	return a.settle(ctx, record)
+}
+
+// results is the URL of the store of the run's record.
+func (a *attempt) results() string {
+	if a.Run.Results != "" {
+		return a.Run.Results
+	}
+	return a.Run.Bundle.URL
+}
+
+// settle ends the run as the record says, unless it has ended already.
+func (a *attempt) settle(ctx context.Context, r *execute.Record) error {
+	r.ExitCode = exitCode(r.State.Type, r.ExitCode)
+	err := r.Settle(ctx, a.results(), a.Runs)
+	if errors.Is(err, execute.ErrNotRecorded) {
+		a.warn(err)
+		err = nil
+	}
+	a.ended(r, r.State)
+	return err
+}
+
+func (a *attempt) ended(r *execute.Record, state orchestrator.State) {
+	a.end.State, a.end.Result, a.end.ExitCode = state, r.Result, exitCode(state.Type, r.ExitCode)
+}
+
+// exitCode: that of a run which did not complete is not 0.
+func exitCode(t orchestrator.StateType, code int) int {
+	switch {
+	case t == orchestrator.TypeCancelled:
+		return execute.ExitCancelled
+	case t != orchestrator.TypeCompleted && code == 0:
+		return 1
+	}
+	return code
+}
