@@ -7,15 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
+	"time"
 )
-
-// envHomeOfUser is where the user wants flowship's own files.
-const envHomeOfUser = "FLOWSHIP_HOME"
 
 // environment opens the client that the environment describes, as the command line does, when
 // it is first needed. Its executor is this program.
@@ -26,7 +24,7 @@ type environment struct {
 }
 
 func (e *environment) client(ctx context.Context) (*Client, error) {
-	home := os.Getenv(envHomeOfUser)
+	home := os.Getenv(envHome)
 	state, err := StateDir(home)
 	if err != nil {
 		return nil, err
@@ -49,14 +47,21 @@ func (e *environment) client(ctx context.Context) (*Client, error) {
 	return c, nil
 }
 
+// keptFor is how long the copy of a program is kept when nobody uses it any more.
+const keptFor = 30 * 24 * time.Hour
+
 // OwnExecutor returns the [ClientOptions.Executor] for a program that calls [Main]: the program
 // itself. It is copied below the state directory of the home first, once for each of its
 // contents, because what "go run" and "go test" build is gone when they end, but launchers may
-// still need it.
+// still need it. A copy that has not been used for a month is removed.
 func OwnExecutor(ctx context.Context, home string) ([]string, error) {
 	state, err := StateDir(home)
 	if err != nil {
 		return nil, err
+	}
+	copies := filepath.Join(state, "executors")
+	if own, err := os.Executable(); err == nil && filepath.Dir(filepath.Dir(own)) == copies {
+		return []string{own, "step"}, nil
 	}
 	path, err := runningProgram()
 	if err != nil {
@@ -70,16 +75,32 @@ func OwnExecutor(ctx context.Context, home string) ([]string, error) {
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}
-	kept := filepath.Join(state, "executors", digest, name)
-	if _, err := os.Stat(kept); err == nil {
-		return []string{kept, "step"}, nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	kept := filepath.Join(copies, digest, name)
+	now := time.Now()
+	if err := os.Chtimes(filepath.Dir(kept), now, now); err == nil {
+		if _, err := os.Stat(kept); err == nil {
+			return []string{kept, "step"}, nil
+		}
 	}
+	removeOlder(copies, "", now.Add(-keptFor))
 	if err := copyProgram(ctx, path, kept); err != nil {
 		return nil, fmt.Errorf("copy this program: %w", err)
 	}
 	return []string{kept, "step"}, nil
+}
+
+// removeOlder removes what begins with the prefix and was last written before the moment.
+// Nothing depends on it.
+func removeOlder(dir, prefix string, before time.Time) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), prefix) && info.ModTime().Before(before) {
+			os.RemoveAll(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // runningProgram is the path of this program's own file. On Linux the file can be read also

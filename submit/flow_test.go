@@ -239,7 +239,7 @@ func TestFieldsAsJSON(t *testing.T) {
 			B
 		}{}, struct {
 			A `json:"-"`
-			B `json:"-,"`
+			B
 		}{}, struct {
 			C
 			OnlyA bool `json:"only"`
