@@ -3,7 +3,6 @@ package submit
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/flowship/flowship/bundle"
 )
 
 // environment opens the client that the environment describes, as the command line does, when
@@ -67,7 +68,7 @@ func OwnExecutor(ctx context.Context, home string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	digest, err := hashFile(ctx, path)
+	bytes, err := hashFile(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("read this program: %w", err)
 	}
@@ -75,7 +76,7 @@ func OwnExecutor(ctx context.Context, home string) ([]string, error) {
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}
-	kept := filepath.Join(copies, digest, name)
+	kept := filepath.Join(copies, bytes.SHA256.Hex(), name)
 	now := time.Now()
 	if err := os.Chtimes(filepath.Dir(kept), now, now); err == nil {
 		if _, err := os.Stat(kept); err == nil {
@@ -114,17 +115,48 @@ func runningProgram() (string, error) {
 	return os.Executable()
 }
 
-func hashFile(ctx context.Context, path string) (string, error) {
+// hashFile identifies the bytes of a file.
+func hashFile(ctx context.Context, path string) (*bundle.Archive, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, readerWith(ctx, f)); err != nil {
-		return "", err
+	size, err := io.Copy(h, readerWith(ctx, f))
+	if err != nil {
+		return nil, err
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return &bundle.Archive{SHA256: bundle.Digest(h.Sum(nil)), Size: size}, nil
+}
+
+// ownProgram is this program's file, of which the bytes are read once: programs are large, and
+// flows may be submitted by the hundred.
+type ownProgram struct {
+	mu    sync.Mutex
+	file  os.FileInfo
+	bytes *bundle.Archive
+}
+
+// identify returns the path and what is there.
+func (o *ownProgram) identify(ctx context.Context) (string, *bundle.Archive, error) {
+	path, err := runningProgram()
+	if err != nil {
+		return "", nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	file, err := os.Stat(path)
+	if err != nil {
+		return "", nil, err
+	}
+	if o.bytes == nil || file.Size() != o.file.Size() || !file.ModTime().Equal(o.file.ModTime()) || !os.SameFile(file, o.file) {
+		if o.bytes, err = hashFile(ctx, path); err != nil {
+			return "", nil, err
+		}
+		o.file = file
+	}
+	return path, o.bytes, nil
 }
 
 func copyProgram(ctx context.Context, from, to string) (err error) {

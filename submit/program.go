@@ -170,8 +170,11 @@ func (d *definition) program(ctx context.Context, platform string) (*Program, er
 		return nil, &InvalidError{fmt.Sprintf("platform %q is not of the form linux/amd64", platform)}
 	}
 	if system == runtime.GOOS && arch == runtime.GOARCH {
-		path, err := runningProgram()
-		return &Program{Path: path, OS: system, Arch: arch}, err
+		path, bytes, err := d.own.identify(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read this program: %w", err)
+		}
+		return &Program{Path: path, OS: system, Arch: arch, known: bytes}, nil
 	}
 	dir, err := d.mainDir(ctx)
 	if err != nil {
