@@ -94,6 +94,9 @@ func (i *Infrastructure) Start(ctx context.Context, job Job) (*Running, error) {
 	if err := job.check(); err != nil {
 		return nil, fmt.Errorf("launch: %s: %w", i.kind, err)
 	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("launch: start %s: %w", i.kind, context.Cause(ctx))
+	}
 	id, err := i.driver.Start(ctx, &job)
 	if err != nil {
 		return nil, fmt.Errorf("launch: start %s: %w", i.kind, err)

@@ -119,6 +119,9 @@ func parseMarker(source string) (string, error) {
 	if err == nil && r.word != "" {
 		err = errMarker
 	}
+	if len(parts) == 1 && strings.HasPrefix(parts[0], "(") {
+		return parts[0][1 : len(parts[0])-1], err
+	}
 	return strings.Join(parts, " "), err
 }
 
@@ -184,9 +187,10 @@ func (r *markerReader) comparison() (string, error) {
 		return "", err
 	}
 	// The names of extras have a normal form of their own.
-	if left == "extra" {
+	switch {
+	case left == "extra" && isText(right):
 		right = canonicalName(right)
-	} else if right == "extra" {
+	case (right == "extra" || right == "extras" || right == "dependency_groups") && isText(left):
 		left = canonicalName(left)
 	}
 	return left + " " + operator + " " + right, nil
@@ -194,7 +198,10 @@ func (r *markerReader) comparison() (string, error) {
 
 func (r *markerReader) operand() (string, error) {
 	word := r.word
-	if len(word) > 1 && (word[0] == '\'' || word[0] == '"') {
+	if isText(word) {
+		if strings.Contains(word, `"`) && word[0] == '\'' {
+			return word, r.next()
+		}
 		return `"` + word[1:len(word)-1] + `"`, r.next()
 	}
 	present, ok := markerVariables[word]
@@ -206,6 +213,8 @@ func (r *markerReader) operand() (string, error) {
 	}
 	return present, r.next()
 }
+
+func isText(word string) bool { return strings.HasPrefix(word, "'") || strings.HasPrefix(word, `"`) }
 
 var separators = regexp.MustCompile(`[-_.]+`)
 

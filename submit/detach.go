@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flowship/flowship/submit/execute"
@@ -33,7 +34,7 @@ func (c *Client) detach(ctx context.Context, runs backend, id string, lease orch
 		now := time.Now().UTC()
 		state := orchestrator.NewState(orchestrator.TypeCrashed, "the run could not be launched: "+err.Error())
 		record := &execute.Record{ID: id, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now}
-		return fmt.Errorf("submit: %w", errors.Join(err, record.Settle(whole, "", runs)))
+		return &LaunchError{ID: id, Err: fmt.Errorf("submit: %w", errors.Join(err, record.Settle(whole, "", runs)))}
 	}
 	if err := runs.Release(whole, lease); err != nil {
 		return fmt.Errorf("submit: %w", err)
@@ -106,7 +107,7 @@ func (c *Client) LaunchDetached(ctx context.Context, id string, w io.WriteCloser
 	}
 	err := c.Launch(ctx, id, func() { tell(notice{Accepted: true}) })
 	if err != nil {
-		tell(notice{Error: err.Error()})
+		tell(notice{Error: strings.TrimPrefix(err.Error(), "submit: ")})
 	} else {
 		tell(notice{Accepted: true}) // it ended before it was launched, and its state says how
 	}

@@ -13,6 +13,15 @@ import (
 
 var errNoExecutor = errors.New("no executor")
 
+// LaunchError: the flow run was recorded, and has ended because it could not be launched.
+type LaunchError struct {
+	ID  string // of the flow run
+	Err error  // why
+}
+
+func (e *LaunchError) Error() string { return e.Err.Error() }
+func (e *LaunchError) Unwrap() error { return e.Err }
+
 // newSubmission begins one of the three ways in.
 func (c *Client) newSubmission(inv Invocation, m mode) *submission {
 	return &submission{Client: c, Invocation: inv, mode: m, watch: stopwatch{time.Now()}}
@@ -32,9 +41,10 @@ func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
 	if err := s.submit(ctx); err != nil {
 		return nil, err
 	}
+	launched := false
 	end, err := c.launcher(s.runs).Launch(ctx, worker.Launch{
 		Run: s.created, Lease: s.lease, Stdout: s.Stdout, Stderr: s.Stderr, Keep: s.Keep, Kill: s.Kill,
-		Accepted: func() { s.run.Timings.Launch = s.watch.lap() },
+		Accepted: func() { launched, s.run.Timings.Launch = true, s.watch.lap() },
 	})
 	if end == nil || !end.State.Type.Final() {
 		return nil, fmt.Errorf("submit: %w", err)
@@ -45,7 +55,11 @@ func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
 		s.warn(fmt.Errorf("submit: %w", w))
 	}
 	if err != nil {
-		return &s.run, fmt.Errorf("submit: %w", err)
+		err = fmt.Errorf("submit: %w", err)
+		if !launched {
+			err = &LaunchError{ID: s.run.ID, Err: err}
+		}
+		return &s.run, err
 	}
 	return &s.run, nil
 }

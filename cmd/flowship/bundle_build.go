@@ -29,9 +29,9 @@ func newBuildCommand(c *console) *cobra.Command {
 		Short:       "Pack files and an invocation into a bundle",
 		Annotations: map[string]string{packing: ""},
 		Long: `Build packs the files that --include selects, with the invocation of a flow or of a
-command line, into the directory --out. A flow in Python is path/flow.py:name, and is
-read, never run. A flow in Go is path/dir:name, its package main built by go build
-for this platform. Building again gives the same bytes.
+command line, into the directory --out. A flow in Python is path/flow.py:name, and
+is read, never run. A flow in Go is path/dir:name, its package main built by go
+build for this platform. Building again gives the same bytes.
 
 --dry-run writes no bundle: it shows each file and why it is packed, what ignore
 files left out, and the key. --write-lock writes what the bundle holds into a lock

@@ -23,9 +23,9 @@ stands. Paths are relative to the base directory, as patterns are. It also says
 where git would decide otherwise: Prefect reads .prefectignore almost, but not
 quite, as git reads .gitignore.
 
-JSON: [{"path", "included", "reason", "rule", "source", "git"}]; a reason is include,
-default exclusion, hidden, ignored, negated, not matched or always excluded; git is
-there only where it would decide otherwise.`,
+JSON: [{"path", "included", "reason", "rule", "source", "git"}]; a reason is
+include, default exclusion, hidden, ignored, negated, not matched or always
+excluded; git is there only where it would decide otherwise.`,
 		Example: `  flowship bundle explain data/a.csv notes.log --include data/ --include '*.log'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			paths, t, err := explainTarget(cmd, opts, args)

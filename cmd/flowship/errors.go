@@ -157,7 +157,7 @@ func kindOf(err error) kind {
 		return kind(bundle.KindTampered)
 	case errors.Is(err, storage.ErrConflict), errors.Is(err, orchestrator.ErrUnfinished), errors.Is(err, orchestrator.ErrExists):
 		return kind(bundle.KindConflict)
-	case errors.Is(err, orchestrator.ErrAmbiguous), errors.Is(err, submit.ErrNoDriver):
+	case errors.Is(err, orchestrator.ErrAmbiguous), errors.Is(err, orchestrator.ErrName), errors.Is(err, submit.ErrNoDriver):
 		return kindUsage
 	}
 	return kindInternal
@@ -177,6 +177,13 @@ func unavailable(err error) error {
 func aboutSubmission(err error) error {
 	if variable, ok := errors.AsType[*launch.VariableError](err); ok && variable.Reason == "" {
 		return &hinted{err: err, hint: "flowship work-pool inspect NAME -o json shows the job variables that there are"}
+	}
+	if failed, ok := errors.AsType[*submit.LaunchError](err); ok {
+		k := kindOf(err)
+		if k == kindInternal {
+			k = kindUnavailable
+		}
+		return &hinted{err: err, kind: k, hint: "flowship flow-run inspect " + shortID(failed.ID) + " shows the run, which is recorded"}
 	}
 	return aboutWorkPool(err)
 }

@@ -15,13 +15,13 @@ func newFlowRunCommand(c *console) *cobra.Command {
 		Use:     "flow-run",
 		Aliases: []string{"flow-runs"},
 		Short:   "List, inspect, follow, cancel and delete flow runs",
-		Long: `A flow run is one call of a command or a flow, recorded with its states, its bundle and its
-result. ID is its id, the beginning of its id, or its name, as long as one run is
-meant.
+		Long: `A flow run is one call of a command or a flow, recorded with its states, its bundle
+and its result. ID is its id, the beginning of its id, or its name, as long as one
+run is meant.
 
 Every run ends. Its submitter and its executor each hold a lease on it; a run that
-both have left, because they were killed or the machine went down, is CRASHED as soon
-as anybody looks at flow runs or starts another one.`,
+both have left, because they were killed or the machine went down, is CRASHED as
+soon as anybody looks at flow runs or starts another one.`,
 	}
 	group(cmd)
 	cmd.AddCommand(

@@ -15,9 +15,9 @@ func newFlowRunCancelCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cancel ID",
 		Short: "End a flow run",
-		Long: `Cancel asks for the end of a flow run and prints the state that it has then: Cancelled
-if nothing had launched it, else Cancelling, until who launched it has stopped it by
-SIGINT, SIGTERM and SIGKILL. Flow-run wait waits for that.
+		Long: `Cancel asks for the end of a flow run and prints the state that it has then:
+Cancelled if nothing had launched it, else Cancelling, until who launched it has
+stopped it by SIGINT, SIGTERM and SIGKILL. Flow-run wait waits for that.
 
 JSON: {"id", "name", "state": {"type", "name", "message", "timestamp"}}.`,
 		Example: `  flowship flow-run cancel bold-otter`,

@@ -24,11 +24,11 @@ func newFlowRunInspectCommand(c *console) *cobra.Command {
 		Short: "Show a flow run",
 		Long: `Inspect shows what is known about a flow run, and the states that it had.
 
-JSON: as of run, and "flow", "version", "tags", "labels", "priority", "job_variables",
-"infrastructure", "retries", "retried", "retry_delay", "created", "started", "ended",
-"states": [{"type", "name", "message", "timestamp"}]. Of the timings, "launch" is from
-when the run was recorded until the command was started, and "run" from then until
-its end.`,
+JSON: as of run, and "flow", "version", "tags", "labels", "priority",
+"job_variables", "infrastructure", "retries", "retried", "retry_delay", "created",
+"started", "ended", "states": [{"type", "name", "message", "timestamp"}]. Of the
+timings, "launch" is from when the run was recorded until the command was started,
+and "run" from then until its end.`,
 		Example: `  flowship flow-run inspect 289ed969
   flowship flow-run inspect bold-otter -o json`,
 		Args: arguments("ID"),

@@ -25,12 +25,12 @@ func newFlowRunLogsCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs ID [-f] [--level LEVEL]",
 		Short: "Print the log of a flow run",
-		Long: `Logs prints what a flow run logged, and what it printed, in the order of time. With -f
-it goes on until the run has ended.
+		Long: `Logs prints what a flow run logged, and what it printed, in the order of time. With
+-f it goes on until the run has ended.
 
 JSON: [{"timestamp", "level", "name", "message"}], with -f one object a line. Levels
-are numbers: 10 debug, 20 info, 30 warning, 40 error. Names are flowship.flow for the
-flow's own logger, flowship.stdout, flowship.stderr, and flowship.worker.`,
+are numbers: 10 debug, 20 info, 30 warning, 40 error. Names are flowship.flow for
+the flow's own logger, flowship.stdout, flowship.stderr, and flowship.worker.`,
 		Example: `  flowship flow-run logs -f bold-otter
   flowship flow-run logs 289ed969 --level warning`,
 		Args: arguments("ID"),
@@ -92,7 +92,6 @@ func runFlowRunLogs(ctx context.Context, c *console, opts *flowRunLogsOptions, r
 	}
 	defer client.Close()
 	logs := client.Logs(ctx, ref, &submit.LogsOptions{Follow: opts.follow, MinLevel: level})
-	// What goes wrong after the first line leaves what was printed as it is, a list unfinished.
 	write, end := c.logWriter(opts.follow)
 	for l, err := range logs {
 		if err != nil {

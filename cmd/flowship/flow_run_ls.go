@@ -25,12 +25,12 @@ func newFlowRunLsCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [--limit N] [--state TYPE]... [--pool NAME]",
 		Short: "List flow runs, the latest first",
-		Long: `Ls lists flow runs, the latest first. TOOK is the time from when the command was
+		Long: `Ls lists flow runs, the latest first. TOOK is the time from when a run was first
 started to its end.
 
 JSON: [{"id", "name", "flow", "state": {"type", "name", "message", "timestamp"},
-"work_pool", "parameters", "tags", "created", "started", "ended"}]; started and ended
-are null before the run has.`,
+"work_pool", "parameters", "tags", "created", "started", "ended"}]; started and
+ended are null before the run has.`,
 		Example: `  flowship flow-run ls
   flowship flow-run ls --state FAILED --state CRASHED --limit 0`,
 		Args: arguments(),

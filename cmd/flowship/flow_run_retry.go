@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
+
+	"github.com/flowship/flowship/submit"
 )
 
 func newFlowRunRetryCommand(c *console) *cobra.Command {
@@ -31,6 +34,9 @@ func runFlowRunRetry(ctx context.Context, c *console, ref string) error {
 	defer client.Close()
 	run, err := client.Retry(ctx, ref)
 	if err != nil {
+		if _, ok := errors.AsType[*submit.LaunchError](err); ok {
+			return aboutSubmission(err)
+		}
 		return aboutFlowRun(err)
 	}
 	return c.printSubmitted(run)

@@ -118,3 +118,66 @@ func interrupt(t *testing.T, cmd *exec.Cmd, signal syscall.Signal) {
 		t.Errorf("ended with %v, want exit code %d", err, exitInterrupted)
 	}
 }
+
+// A worker that is interrupted waits for its runs; at a second signal it ends them.
+func TestInterruptWorker(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		signals int
+		want    string
+	}{
+		{"once", 1, "COMPLETED"},
+		{"twice", 2, "CRASHED"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("FLOWSHIP_HOME", t.TempDir())
+			started, goOn := newPipe(t), newPipe(t)
+			flowship(t, "submit-to-work-pool", "--name", "held", "--", "sh", "-c", `echo >"$0"; read line <"$1"`, started, goOn)
+			cmd := exec.CommandContext(t.Context(), "flowship", "worker", "start", "--pool", "local")
+			stderr, err := cmd.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.ReadFile(started); err != nil { // waits for the command
+				t.Fatal(err)
+			}
+			if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewScanner(stderr)
+			for lines.Scan() && !bytes.Contains(lines.Bytes(), []byte("worker stops when its runs have ended")) {
+			}
+			if test.signals > 1 {
+				err = cmd.Process.Signal(syscall.SIGTERM)
+			} else {
+				err = os.WriteFile(goOn, []byte("\n"), 0) // waits for the reader
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for lines.Scan() {
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("the worker ended with %v", err)
+			}
+			var run struct {
+				State struct{ Type, Message string }
+			}
+			if err := json.Unmarshal(flowship(t, "flow-run", "inspect", "held", "-o", "json"), &run); err != nil || run.State.Type != test.want {
+				t.Errorf("run ended %v (%v), want %s", run.State, err, test.want)
+			}
+		})
+	}
+}
+
+// flowship runs a command line that must succeed, and returns what it printed.
+func flowship(t *testing.T, args ...string) []byte {
+	cmd, stdout, stderr := startFlowship(t, args...)
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("flowship %v: %v\n%s", args, err, stderr)
+	}
+	return stdout.Bytes()
+}

@@ -37,14 +37,14 @@ func (s *givenString) Set(v string) error {
 
 func (l *launcherFlags) register(flags *pflag.FlagSet) {
 	l.shared.register(flags, "launcher", "the steps")
-	l.upload.register(flags, "upload-launcher", "the step that stores the bundle")
-	l.execution.register(flags, "execution-launcher", "the step that executes the run")
+	l.upload.register(flags, "upload-launcher", "the upload step")
+	l.execution.register(flags, "execution-launcher", "the execution step")
 }
 
 func (s *launcherSide) register(flags *pflag.FlagSet, name, steps string) {
 	s.flag = "--" + name
-	flags.Var(&s.executable, name, "an `EXECUTABLE` to run "+steps+" with")
-	flags.StringArrayVar(&s.arguments, name+"-arg", nil, "an argument `TOKEN` of it; repeatable")
+	flags.Var(&s.executable, name, "run "+steps+" with this `EXECUTABLE`")
+	flags.StringArrayVar(&s.arguments, name+"-arg", nil, "an argument `TOKEN` of --"+name+"; repeatable")
 }
 
 // launcher returns nil where none is asked for.

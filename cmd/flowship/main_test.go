@@ -2,7 +2,10 @@ package main
 
 import (
 	"flag"
+	"go/build"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -27,6 +30,9 @@ func TestScript(t *testing.T) {
 			env.Setenv("FLOWSHIP_HOME", env.WorkDir+"/.home")
 			env.Setenv("NO_COLOR", "")
 			env.Setenv("TERM", "xterm")
+			if err := setGoEnv(env); err != nil {
+				return err
+			}
 			return os.Mkdir(env.WorkDir+"/.home", 0o700)
 		},
 		Condition: scriptCondition,
@@ -41,4 +47,29 @@ func TestScript(t *testing.T) {
 			"setenv": cmdSetenv,
 		},
 	})
+}
+
+// setGoEnv lets a script, whose home is empty, build with the caches that this test was built
+// with. REPO is the top of this repository, and FLOWSHIP this program where PATH is not to find
+// any.
+func setGoEnv(env *testscript.Env) error {
+	cache := os.Getenv("GOCACHE")
+	if cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return err
+		}
+		cache = filepath.Join(dir, "go-build")
+	}
+	self, err := exec.LookPath("flowship")
+	if err != nil {
+		return err
+	}
+	env.Setenv("GOCACHE", cache)
+	env.Setenv("GOPATH", build.Default.GOPATH)
+	env.Setenv("FLOWSHIP", self)
+	env.Setenv("SHELLPATH", env.Getenv("PATH"))
+	repo, err := filepath.Abs("../..")
+	env.Setenv("REPO", repo)
+	return err
 }

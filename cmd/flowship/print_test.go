@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 func TestHumanSize(t *testing.T) {
@@ -129,5 +131,30 @@ func TestTable(t *testing.T) {
 		"a.txt     1.5 KiB  b\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+// A log's message may be anything that a program prints.
+func TestWriteLog(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6_700_000, time.Local)
+	for _, test := range []struct {
+		log    orchestrator.Log
+		styled bool
+		want   string
+	}{
+		{orchestrator.Log{Level: 20, Message: "ready\tset"}, false, "03:04:05.006  INFO   ready\tset\n"},
+		{orchestrator.Log{Level: 25, Message: "a\r\nb\n"}, false, "03:04:05.006  INFO   a\n                     b\n"},
+		{orchestrator.Log{Level: 30, Message: "\x1b[2J\x07é\xff"}, false, "03:04:05.006  WARN   \\x1b[2J\\aé\ufffd\n"},
+		{orchestrator.Log{Level: 5, Message: ""}, false, "03:04:05.006  DEBUG  \n"},
+		{orchestrator.Log{Level: 40, Message: "no"}, true, "\x1b[2m03:04:05.006\x1b[0m  \x1b[31mERROR\x1b[0m  \x1b[31mno\x1b[0m\n"},
+	} {
+		test.log.Timestamp = at
+		var out bytes.Buffer
+		w := bufio.NewWriter(&out)
+		writeLog(w, test.styled, test.log)
+		w.Flush()
+		if diff := cmp.Diff(test.want, out.String()); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", test.log.Message, diff)
+		}
 	}
 }

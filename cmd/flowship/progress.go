@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,12 +54,15 @@ func (p *progress) show() {
 	}
 }
 
-// amount says how much is done.
+// amount says how much is done; "" for what is not counted in bytes.
 func (p *progress) amount() string {
-	if p.total == 0 {
-		return humanSize(p.done.Load())
+	switch done := p.done.Load(); {
+	case p.total != 0:
+		return humanSize(min(done, p.total)) + " of " + humanSize(p.total)
+	case done != 0:
+		return humanSize(done)
 	}
-	return humanSize(min(p.done.Load(), p.total)) + " of " + humanSize(p.total)
+	return ""
 }
 
 func (p *progress) lines() {
@@ -69,7 +73,7 @@ func (p *progress) lines() {
 		case <-p.end:
 			return
 		case <-tick.C:
-			fmt.Fprintf(p.c.err, "%s: %s\n", p.verb, p.amount())
+			fmt.Fprintln(p.c.err, strings.TrimSuffix(p.verb+": "+p.amount(), ": "))
 		}
 	}
 }

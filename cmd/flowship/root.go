@@ -54,23 +54,24 @@ func newRootCommand(c *console) *cobra.Command {
 		Use:   "flowship",
 		Short: "Pack a workflow invocation with its files, prove what is in it, run it",
 		Long: `Flowship packs a workflow invocation (what to call, its arguments, the files it
-needs) into a content-addressed bundle, proves what is in it, and runs it.
+needs) into a content-addressed bundle, proves what is in it, and runs it: at once
+(run), in the background (submit), or by the workers of a work pool.
 
 Standard output carries a command's result and nothing else. Exit codes: 0 done;
-1 a difference (bundle diff), a run without a result (flow-run result); 2 bad usage
-or bad input; 3 a bundle that does not verify, or that is refused; 4 not found;
-5 storage or backend not available; 124 timed out; 130 interrupted. With
-"run -- COMMAND" it is the command's own; with "run ENTRYPOINT", 1 says that the flow
-failed.
+1 a flow run that did not complete (run, flow-run wait, flow-run result), or a
+difference (bundle diff); 2 bad usage or bad input; 3 a bundle that does not verify,
+or that is refused; 4 not found; 5 storage or backend not available; 124 timed out;
+130 interrupted. With "run -- COMMAND" it is the command's own.
 
 With -o json the result is one JSON document, and an error one line on standard
-error, {"error": {"kind", "message", "hint"}}. Kinds: usage empty whitespace null_byte
-absolute traversal symlink_loop invalid_pattern unreadable not_found tampered changed
-refused conflict unavailable timeout internal. An interruption is unavailable.
+error, {"error": {"kind", "message", "hint"}}. Kinds: usage empty whitespace
+null_byte absolute traversal symlink_loop invalid_pattern unreadable not_found
+tampered changed refused conflict unavailable timeout internal. An interruption is
+unavailable.
 
 Environment: FLOWSHIP_HOME holds state and cache (default: the directories of the
-system for them); FLOWSHIP_PYTHON runs Python flows (default: python3 in PATH); with
-NO_COLOR there is no colour.`,
+system for them); FLOWSHIP_PYTHON runs Python flows (default: python3 in PATH); go
+in PATH builds flows in Go; with NO_COLOR there is no colour.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {

@@ -26,7 +26,7 @@ func newRunCommand(c *console) *cobra.Command {
 	opts := &runOptions{}
 	cmd := &cobra.Command{
 		Use:         "run [ENTRYPOINT] --include PATTERN... [-- COMMAND...]",
-		Short:       "Run a command or a Python flow with its files, away from where they are",
+		Short:       "Run a command or a flow with its files, away from where they are",
 		Annotations: map[string]string{packing: ""},
 		Long: `Run packs the files into a bundle, stores it, records a flow run, and has the
 command or the flow executed in a directory that holds these files and nothing
@@ -40,18 +40,25 @@ JSON that it writes to the file $FLOWSHIP_RESULT is the run's result.
 
 A flow in Python is named by file and function, path/flow.py:name, and travels with
 the local modules that it imports. Python 3.9 or later runs it: $FLOWSHIP_PYTHON, or
-python3 in PATH. --param and --params are the function's arguments, checked against
-its signature. What it returns is printed as one line of JSON; what it prints goes
-to standard error. The exit code is 0 if it returned, 1 if it did not. The function
-of a Prefect flow is called without Prefect's engine; PREFECT_API_URL must not be set.
+python3 in PATH. The function of a Prefect flow is called without Prefect's engine;
+PREFECT_API_URL must not be set. A flow in Go is named by the directory of its
+package main, path/dir:name or path/main.go:name, which go build makes a program of;
+the program travels. --param and --params are a flow's arguments, checked before it
+runs. What it returns is printed as one line of JSON; what it prints and logs goes
+to standard error. The exit code is 0 if it returned, 1 if it did not.
+
+What a run prints and logs is kept: flowship flow-run logs. -v sets variables of the
+work pool's base job template, such as env. The tokens of an execution launcher
+stand in place of the flowship program in the job's command.
 
 JSON: {"id", "name", "state": {"type", "name", "message", "timestamp"}, "work_pool",
 "parameters", "result", "bundle": {"url", "key", "files_key", "uploaded_bytes",
-"reused_bytes"}, "timings": {"collect", "hash", "upload", "create", "launch", "run"}}
-with seconds. A command's output then goes to standard error.`,
+"reused_bytes"}, "timings": {"collect", "hash", "upload", "create", "launch",
+"run"}} with seconds. A command's output then goes to standard error.`,
 		Example: `  flowship run --include count.sh --include texts/ -- sh count.sh
   flowship run flows/etl.py:main --include 'data/*.csv' -p least=40
-  flowship run --include train.py -p epochs=3 --timeout 1h -- python train.py`,
+  flowship run flows/wordcount:WordCount --include 'texts/' --retries 2
+  flowship run --include train.py -v env='{"MODE": "fast"}' -- python train.py`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := opts.flowTarget(cmd, args)
 			if err != nil {

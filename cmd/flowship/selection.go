@@ -24,7 +24,7 @@ type selection struct {
 
 func (s *selection) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.include, "include", nil, "files to pack: a file, a directory or a `PATTERN`; in order, ! negates; repeatable")
-	flags.StringVar(&s.dir, "dir", "", "the directory that patterns are relative to (default: the flow's, else the current one)")
+	flags.StringVar(&s.dir, "dir", "", "the `DIR` that patterns are relative to (default: the flow's, else the current one)")
 	flags.StringVar(&s.code, "code", "imports", "what of a python flow's source to pack: `WHAT` is imports (its file and the local modules that it imports) or none")
 }
 

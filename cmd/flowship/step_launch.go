@@ -13,8 +13,9 @@ func newStepLaunchCommand(c *console) *cobra.Command {
 		Use:    "launch --id ID",
 		Short:  "Launch a flow run and look after it",
 		Hidden: true, // it is what submit leaves behind
-		Long: `Launch launches the flow run and looks after it until it has ended. On standard output
-it says in one line of JSON that the infrastructure has accepted the job, or why not.`,
+		Long: `Launch launches the flow run and looks after it until it has ended. On standard
+output it says in one line of JSON that the infrastructure has accepted the job, or
+why not.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if id == "" {

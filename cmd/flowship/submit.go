@@ -17,8 +17,9 @@ func newSubmitCommand(c *console) *cobra.Command {
 		Annotations: map[string]string{packing: ""},
 		Long: `Submit packs, stores and launches as run does, prints the id of the flow run, and
 ends as soon as the infrastructure has accepted the job. The run goes on by itself.
-What the program prints is kept: flowship flow-run logs ID -f. Flowship flow-run wait
-waits for the end, result prints the result, cancel ends it, retry runs it again.
+What the program prints is kept: flowship flow-run logs ID -f. Flowship flow-run
+wait waits for the end, result prints the result, cancel ends it, retry runs it
+again.
 
 JSON: as of run; "state" is the one that the run had when submit ended.`,
 		Example: `  flowship submit flows/etl.py:main --include 'data/*.csv' -p least=40

@@ -17,7 +17,7 @@ pool, and prints its id. A worker of that pool launches it: flowship worker star
 
 JSON: as of run; "state" is SCHEDULED.`,
 		Example: `  flowship submit-to-work-pool --pool gpu flows/etl.py:main --include 'data/*.csv'
-  flowship submit-to-work-pool -v env='{"MODE": "fast"}' --include fetch.sh -- sh fetch.sh`,
+  flowship submit-to-work-pool -v env='{"MODE": "fast"}' --include f.sh -- sh f.sh`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := opts.flowTarget(cmd, args)
 			if err != nil {

@@ -44,6 +44,9 @@ func (t *table) write(w *bufio.Writer, styled bool) {
 		}
 	}
 	line := func(row []cell) {
+		for len(row) > 0 && row[len(row)-1].text == "" {
+			row = row[:len(row)-1] // no blanks at the end
+		}
 		for i, c := range row {
 			if i > 0 {
 				w.WriteString(columnGap)

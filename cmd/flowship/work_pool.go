@@ -20,8 +20,8 @@ func newWorkPoolCommand(c *console) *cobra.Command {
 		Aliases: []string{"work-pools"},
 		Short:   "Make, list, change and delete work pools",
 		Long: `A work pool is a place where flow runs wait for workers, and says how they are
-launched: by its type and its base job template, whose variables -v sets for one run.
-The work pool local, of type process, is made when it is first needed.`,
+launched: by its type and its base job template, whose variables -v sets for one
+run. The work pool local, of type process, is made when it is first needed.`,
 	}
 	group(cmd)
 	cmd.AddCommand(

@@ -10,9 +10,9 @@ func newSetConcurrencyLimitCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "set-concurrency-limit NAME LIMIT",
 		Short: "Limit how many runs of a work pool are under way",
-		Long: `Set-concurrency-limit has workers launch no more runs of the work pool while LIMIT are
-under way, and prints its name. What is run or submitted directly counts, and is not
-held up.
+		Long: `Set-concurrency-limit has workers launch no more runs of the work pool while LIMIT
+are under way, and prints its name. What is run or submitted directly counts, and is
+not held up.
 
 JSON: as of work-pool inspect.`,
 		Example: `  flowship work-pool set-concurrency-limit nightly 4`,

@@ -26,13 +26,14 @@ func newWorkPoolCreateCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create NAME --type T",
 		Short: "Make a work pool",
-		Long: `Create makes a work pool and prints its name. Without a base job template it gets the
-default one of its type. With --overwrite, one of that name and type gets the template,
-is paused or not, and gets what else is given; where its bundles are stored stays.
+		Long: `Create makes a work pool and prints its name. Without a base job template it gets
+the default one of its type. With --overwrite, one of that name and type gets the
+template, is paused or not, and gets what else is given; where its bundles are
+stored stays.
 
 JSON: as of work-pool inspect.`,
 		Example: `  flowship work-pool create nightly --type process --concurrency-limit 4
-  flowship work-pool create nightly --type process --base-job-template job.json --overwrite`,
+  flowship work-pool create nightly --type process --base-job-template job.json`,
 		Args: arguments("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if opts.poolType == "" {

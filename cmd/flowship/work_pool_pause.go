@@ -10,8 +10,8 @@ func newWorkPoolPauseCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "pause NAME",
 		Short: "Offer no runs of a work pool to workers",
-		Long: `Pause has the runs that wait in the work pool go on waiting, and prints its name. What
-is under way goes on.
+		Long: `Pause has the runs that wait in the work pool go on waiting, and prints its name.
+What is under way goes on.
 
 JSON: as of work-pool inspect.`,
 		Args: arguments("NAME"),

@@ -6,8 +6,8 @@ func newWorkPoolStorageCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "storage",
 		Short: "Say where the bundles of a work pool are stored",
-		Long: `The bundles of a work pool are stored in flowship's own directory, unless its storage
-is configured.`,
+		Long: `The bundles of a work pool are stored in flowship's own directory, unless its
+storage is configured.`,
 	}
 	group(cmd)
 	configure := &cobra.Command{

@@ -16,8 +16,9 @@ func newStorageConfigureLocalCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "local NAME --path DIR",
 		Short: "Store the bundles of a work pool in a directory",
-		Long: `Local has the bundles of the work pool stored in a directory, which is made if need be,
-and prints the work pool's name. A launcher is what its steps are run with.
+		Long: `Local has the bundles of the work pool stored in a directory, and prints the work
+pool's name. The tokens of an execution launcher stand in place of the flowship
+program in the jobs' commands.
 
 JSON: as of work-pool inspect.`,
 		Example: `  flowship work-pool storage configure local nightly --path /srv/bundles`,
@@ -37,7 +38,7 @@ JSON: as of work-pool inspect.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&opts.path, "path", "", "the `DIR`")
+	flags.StringVar(&opts.path, "path", "", "the `DIR`, made if need be")
 	opts.launcherFlags.register(flags)
 	return cmd
 }

@@ -19,8 +19,8 @@ func newStorageInspectCommand(c *console) *cobra.Command {
 		Short: "Show where the bundles of a work pool are stored",
 		Long: `Inspect shows how the storage of a work pool is configured.
 
-JSON: {"type", "upload": {…}, "execution": {…}}, the options of the two steps; {} when
-it is not configured.`,
+JSON: {"type", "upload": {…}, "execution": {…}}, the options of the two steps; {}
+when it is not configured.`,
 		Args: arguments("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runStorageInspect(cmd.Context(), c, args[0])
@@ -73,11 +73,19 @@ func writeStorage(w *bufio.Writer, styled bool, s *submit.PoolStorage) {
 
 // optionText is a step's option: a launcher as a shell would have it.
 func optionText(v any) string {
-	switch v := v.(type) {
-	case string:
-		return v
-	case []string:
-		return shellLine(v)
+	if s, ok := v.(string); ok {
+		return s
+	}
+	if list, ok := v.([]any); ok {
+		var argv []string
+		for _, token := range list {
+			if s, ok := token.(string); ok {
+				argv = append(argv, s)
+			}
+		}
+		if len(argv) == len(list) {
+			return shellLine(argv)
+		}
 	}
 	line, err := jsonLine(v)
 	if err != nil {

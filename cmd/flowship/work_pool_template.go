@@ -14,8 +14,8 @@ func newDefaultTemplateCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get-default-base-job-template --type T",
 		Short: "Print the default base job template of a type",
-		Long: `Get-default-base-job-template prints, as JSON, the base job template that a work pool
-of this type gets when it is made without one: that of Prefect's own worker.`,
+		Long: `Get-default-base-job-template prints, as JSON, the base job template that a work
+pool of this type gets when it is made without one: that of Prefect's own worker.`,
 		Example: `  flowship work-pool get-default-base-job-template --type process >job.json`,
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

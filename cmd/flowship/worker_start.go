@@ -26,11 +26,12 @@ func newWorkerStartCommand(c *console) *cobra.Command {
 		Use:   "start --pool NAME [--type T] [--limit N] [--name N] [--run-once]",
 		Short: "Launch what waits in a work pool",
 		Long: `Start serves a work pool until it gets a SIGINT or SIGTERM. Then it takes nothing
-more and waits for the runs that it has launched; a second signal ends them, and they
-are CRASHED. What it does it logs to standard error; with -o json a line is an object.
+more and waits for the runs that it has launched; a second signal ends them, and
+they are CRASHED. What it does it logs to standard error; with -o json a line is an
+object.
 
-With --type, a work pool that is not there is made, with the default base job template
-of the type.`,
+With --type, a work pool that is not there is made, with the default base job
+template of the type.`,
 		Example: `  flowship worker start --pool local --limit 4
   flowship worker start --pool nightly --type process --run-once`,
 		Args: arguments(),

@@ -18,6 +18,37 @@
 //	FLOWSHIP_PARAMETERS_FILE  a file with the parameters
 //	FLOWSHIP_RESULT           where a command may write its result: JSON, 64 MiB at most
 //	FLOWSHIP_FLOW_RUN_ID      the id of the flow run, also as PREFECT__FLOW_RUN_ID
+//	FLOWSHIP_LOGS             a file to which it may append records of its logger
+//	FLOWSHIP_FAILURE          flows only: where to say why the flow did not return, as text
+//	FLOWSHIP_FLOW             flows in Go only: the name of the flow to run
+//
+// A record is a line of JSON, of which only the message is needed; level is 10, 20, 30 or 40:
+//
+//	{"level": 20, "message": "training dataset=a", "timestamp": "2026-01-02T03:04:05.123Z", "name": "etl"}
+//
+// # What becomes of what it says
+//
+// Standard output and error are pipes; what comes is passed on unchanged, and each line is
+// also written to the run's logs, up to 16 MiB for a run. Records are shown on the standard
+// error and written to the logs, also those that a program left when it was killed. Where output
+// and error end in the same file, they share a pipe, so that their order is kept. What
+// the program left running and still has its output is not waited for. Logs that cannot be
+// written fail no run. Where there is nobody to write them, files are passed to the program as
+// they are.
+//
+// # Attempts
+//
+// A run that failed or took too long, and that the orchestrator then calls AwaitingRetry, is run
+// again when it is due, by the same process and in the same directory; only results, failures and
+// records of the earlier attempt are gone. The time limit is that of an attempt. Who asks for an
+// end means all of them.
+//
+// # Flows in Go
+//
+// The program is fetched, proven by the digest in its key and run in the working directory. It
+// runs the flow that FLOWSHIP_FLOW names, writes what it returned to FLOWSHIP_RESULT and ends
+// with exit code 0, or else writes why it did not return to FLOWSHIP_FAILURE. A program for
+// another system or architecture is refused.
 //
 // # Flows in Python
 //
@@ -28,6 +59,7 @@
 // of the annotated int, float, str, bool, list, dict, or a union of them, are refused before the
 // call. Values for other annotations stay as JSON gave them. What the function returns is the
 // result, dataclasses and models of pydantic as objects; what is not JSON then fails the run.
+// The root logger has a handler that makes records of what is logged, from INFO on.
 //
 // A Prefect flow is called as a function here, without Prefect's engine: there is no run logger
 // for it, and a task is to Prefect one outside of any flow, for which it starts a server of its
@@ -35,15 +67,16 @@
 //
 // # What it leaves
 //
-// The object results/<flow run id>.json beside the bundle, a [Record], and the run in a final
-// state:
+// The object results/<flow run id>.json beside the bundle or in a store of its own, a [Record],
+// which is there before the run is in its final state:
 //
 //	COMPLETED         the command ended with exit code 0, the function returned
 //	FAILED            another exit code, an exception (its text is the state's message), a
 //	                  result that is no JSON, parameters that do not fit
 //	FAILED, TimedOut  it took too long
-//	CRASHED           a signal ended it, the flow ended its process (sys.exit, os._exit), or it
-//	                  was never run, or its record could not be stored
+//	CRASHED           a signal ended it, the flow ended its process (sys.exit, os.Exit, a panic
+//	                  in another goroutine), or it was never run, was stopped between two
+//	                  attempts, or its record could not be stored
 //	CANCELLED         it was being cancelled
 package execute
 

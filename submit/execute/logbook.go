@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/flowship/flowship/submit/orchestrator"
 )
@@ -71,7 +69,7 @@ func (b *logbook) printed(name string, line []byte) {
 	if b.output > maxOutput {
 		return
 	}
-	l := orchestrator.Log{Name: name, Level: levelInfo, Message: message(bytes.TrimSuffix(line, []byte("\r"))), Timestamp: time.Now().UTC()}
+	l := orchestrator.Log{Name: name, Level: levelInfo, Message: orchestrator.StoredMessage(string(bytes.TrimSuffix(line, []byte("\r")))), Timestamp: time.Now().UTC()}
 	if b.output += weight(&l); b.output > maxOutput {
 		l.Level, l.Message = levelWarning, fmt.Sprintf("this run prints more than %d MiB: the rest of its output is not kept", maxOutput>>20)
 	}
@@ -209,23 +207,8 @@ func (b *logbook) close() {
 		return
 	}
 	b.stop()
-	<-b.done
-}
-
-// message is a text as logs take it: valid, and not too long.
-func message(text []byte) string {
-	if len(text) <= orchestrator.MaxMessage {
-		return strings.ToValidUTF8(string(text), "\uFFFD")
+	select {
+	case <-b.done:
+	case <-time.After(flushTime): // it waits for somebody to read its warning
 	}
-	text = text[:orchestrator.MaxMessage-len(orchestrator.MessageCut)]
-	// Half a character at the end is not part of it.
-	for i := 1; i < utf8.UTFMax && i <= len(text); i++ {
-		if c := text[len(text)-i]; utf8.RuneStart(c) {
-			if !utf8.FullRune(text[len(text)-i:]) {
-				text = text[:len(text)-i]
-			}
-			break
-		}
-	}
-	return strings.ToValidUTF8(string(text), "\uFFFD") + orchestrator.MessageCut
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
-// Options are the options of [Run]; nil is the default. What they call the command is the
-// Python interpreter of a flow.
+// Options are the options of [Run]; nil is the default. What they call the command is also the
+// Python interpreter or the program of a flow.
 type Options struct {
 	// Dir is the working directory; "" is the current one.
 	Dir string

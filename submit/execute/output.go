@@ -15,18 +15,34 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
-// sink is where output is passed on to, by several at a time.
+// sink is where output is passed on to, by several at a time. It may be stuck; then it is given
+// up, and who did not get its turn yet goes on without.
 type sink struct {
-	mu sync.Mutex
-	w  io.Writer
+	w    io.Writer
+	turn chan struct{} // buffered: 1
+	gone chan struct{}
 }
 
-func newSink(w io.Writer) *sink { return &sink{w: w} }
+func newSink(w io.Writer) *sink {
+	return &sink{w: w, turn: make(chan struct{}, 1), gone: make(chan struct{})}
+}
 
 func (s *sink) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	select {
+	case s.turn <- struct{}{}:
+	case <-s.gone:
+		return 0, os.ErrClosed
+	}
+	defer func() { <-s.turn }()
 	return s.w.Write(p)
+}
+
+func (s *sink) giveUp() {
+	select {
+	case <-s.gone:
+	default:
+		close(s.gone)
+	}
 }
 
 // sameFile reports whether both end in the same place, where their order is to be kept.
@@ -94,8 +110,9 @@ func (o *output) capture(to *sink, name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	widen(w)
 	s := &stream{r: r, w: w, to: to, leftover: -1}
-	s.lines = splitter{max: orchestrator.MaxMessage + 1, each: func(line []byte) { o.book.printed(name, line) }}
+	s.lines = splitter{max: maxLine, each: func(line []byte) { o.book.printed(name, line) }}
 	o.streams = append(o.streams, s)
 	return w, nil
 }
@@ -140,7 +157,7 @@ func (o *output) end(ctx context.Context, why reason) {
 	defer signal.Stop(o.pipes)
 	for _, s := range o.streams {
 		if s.r.SetReadDeadline(time.Now().Add(lingering)) != nil {
-			time.AfterFunc(lingering, func() { s.r.Close() }) // where there are no deadlines
+			time.AfterFunc(10*lingering, func() { s.r.Close() }) // where there are no deadlines
 		}
 	}
 	close(o.ended)
@@ -154,6 +171,8 @@ func (o *output) end(ctx context.Context, why reason) {
 		case <-o.done:
 			return
 		case <-limit:
+			o.execution.stdout.giveUp()
+			o.execution.stderr.giveUp()
 			return
 		case <-done:
 			done = nil
@@ -169,7 +188,7 @@ func (o *output) end(ctx context.Context, why reason) {
 // pass passes on what comes until there is no more.
 func (s *stream) pass() {
 	defer s.r.Close()
-	buf := make([]byte, 128<<10)
+	buf := make([]byte, 256<<10)
 	for {
 		n, err := s.r.Read(buf)
 		if n > 0 {
@@ -203,8 +222,11 @@ func (s *stream) over(n int, err error) bool {
 		return true
 	}
 	s.leftover -= n
-	return s.leftover <= 0 || s.r.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil
+	return s.leftover <= 0 || s.r.SetReadDeadline(time.Now().Add(lingering/4)) != nil
 }
+
+// maxLine is how much of a line is looked at: it is longer than any message.
+const maxLine = 2 * orchestrator.MaxMessage
 
 // splitter cuts a stream into lines. Of a line that is longer than max, only so much comes.
 type splitter struct {

@@ -150,6 +150,44 @@ func TestPythonFails(t *testing.T) {
 	}
 }
 
+// What a flow logs is kept and shown, whatever becomes of the process.
+func TestPythonLogs(t *testing.T) {
+	needPython(t)
+	const source = `import logging, os, signal
+log = logging.getLogger("etl.load")
+def main():
+    log.debug("no")
+    log.info("%d rows of %s", 3, "<é>\ud800")
+    logging.warning("careful")
+    try: 1 / 0
+    except ZeroDivisionError: log.exception("failed")
+    logging.getLogger("quiet").setLevel(logging.CRITICAL)
+    logging.getLogger("quiet").error("no")
+    print("printed")
+    os.kill(os.getpid(), signal.SIGKILL)
+`
+	j := &journal{}
+	o := store(t, map[string]string{"flow.py": source}, python("flow.py:main"), execute.FlowRun{}).run(t, execute.Options{Logs: j})
+	if o.err != nil || o.out != "printed\n" || o.record.State.Type != orchestrator.TypeCrashed {
+		t.Errorf("%+v, %v, output %q", o.record, o.err, o.out)
+	}
+	lines, traceback := []string{}, ""
+	for _, line := range j.lines() {
+		line, rest, _ := strings.Cut(line, "\n")
+		traceback += rest
+		if !strings.HasPrefix(line, "stdout") { // in the order of its own
+			lines = append(lines, line)
+		}
+	}
+	want := []string{"etl.load 20 3 rows of <é>\uFFFD", "flow 30 careful", "etl.load 40 failed"}
+	if diff := cmp.Diff(want, lines); diff != "" || !strings.HasSuffix(traceback, "\nZeroDivisionError: division by zero") {
+		t.Errorf("logs (-want +got):\n%s%s", diff, traceback)
+	}
+	if !strings.Contains(o.errOut, " INFO  3 rows of <é>\uFFFD\n") || !strings.Contains(o.errOut, " WARN  careful\n") {
+		t.Errorf("errors %q", o.errOut)
+	}
+}
+
 // What was printed is not lost with the process.
 func TestPythonPrintsAtOnce(t *testing.T) {
 	needPython(t)

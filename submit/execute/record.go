@@ -61,6 +61,7 @@ func (r *Record) Settle(ctx context.Context, url string, runs orchestrator.State
 	for range 3 {
 		if lost = r.record(ctx, url); lost != nil && r.State.Type == orchestrator.TypeCompleted {
 			r.State, r.ExitCode, r.Result = orchestrator.NewState(orchestrator.TypeCrashed, lost.Error()), ExitUnavailable, nil
+			r.record(ctx, url) // without the result, it may have room
 		}
 		if runs == nil {
 			return lost

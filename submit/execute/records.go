@@ -105,10 +105,10 @@ func parseRecord(line []byte) orchestrator.Log {
 	}
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	if err := json.Unmarshal(line, &r); err != nil || r.Message == nil {
-		l.Message = message(line)
+		l.Message = orchestrator.StoredMessage(string(line))
 		return l
 	}
-	l.Message = message([]byte(*r.Message))
+	l.Message = orchestrator.StoredMessage(*r.Message)
 	if r.Level != nil {
 		l.Level = *r.Level
 	}
@@ -129,7 +129,7 @@ func (x *execution) say(l orchestrator.Log) {
 
 // note says something of the executor's own.
 func (x *execution) note(level int, text string) {
-	x.say(orchestrator.Log{Name: orchestrator.LogFlow, Level: level, Message: message([]byte(text)), Timestamp: time.Now().UTC()})
+	x.say(orchestrator.Log{Name: orchestrator.LogFlow, Level: level, Message: orchestrator.StoredMessage(text), Timestamp: time.Now().UTC()})
 }
 
 func levelName(level int) string {

@@ -4,12 +4,15 @@
 
 Reads the arguments from $FLOWSHIP_PARAMETERS_FILE. What the function returns is left as JSON in
 $FLOWSHIP_RESULT; why it did not return, in a few words, in $FLOWSHIP_FAILURE. If neither file
-is there, the process was ended before the function returned.
+is there, the process was ended before the function returned. What the flow logs, from INFO on, is
+appended to $FLOWSHIP_LOGS, a line of JSON for each record.
 """
 
+import datetime
 import importlib.util
 import inspect
 import json
+import logging
 import os
 import sys
 import typing
@@ -29,6 +32,7 @@ def main(entrypoint):
             raise Refused("%s is Python %d.%d; flows need %d.%d or later" % ((sys.executable,) + sys.version_info[:2] + OLDEST))
         with open(os.environ["FLOWSHIP_PARAMETERS_FILE"], encoding="utf-8") as f:
             parameters = json.load(f)
+        keep_logs(os.environ["FLOWSHIP_LOGS"])
         function = load(entrypoint)
         value = call(function, bind(function, parameters))
         write(result, encode(value))
@@ -44,6 +48,33 @@ def main(entrypoint):
         sys.excepthook = lambda *_: None  # it was shown; the interpreter ends itself by SIGINT
         raise
     return 0
+
+
+class Records(logging.Handler):
+    """Appends each record as a whole, whichever process or thread it is of."""
+
+    def __init__(self, path):
+        super().__init__(logging.INFO)
+        self.file = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+
+    def emit(self, record):
+        try:
+            at = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc).isoformat()
+            line = {"level": record.levelno, "message": self.format(record), "timestamp": at}
+            if record.name != "root":
+                line["name"] = record.name
+            rest = memoryview(json.dumps(line).encode() + b"\n")
+            while rest:
+                rest = rest[os.write(self.file, rest):]
+        except Exception:
+            self.handleError(record)
+
+
+def keep_logs(path):
+    root = logging.getLogger()
+    root.addHandler(Records(path))
+    if root.level == logging.WARNING:  # nobody has chosen it
+        root.setLevel(logging.INFO)
 
 
 def load(entrypoint):

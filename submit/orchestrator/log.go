@@ -36,9 +36,6 @@ const (
 // StoredMessage returns the message as backends store it: without NUL characters, as valid
 // UTF-8, and no longer than MaxMessage.
 func StoredMessage(message string) string {
-	if len(message) > 2*MaxMessage {
-		message = message[:2*MaxMessage] // enough to know, and all that is looked at of a very long line
-	}
 	message = strings.ToValidUTF8(strings.ReplaceAll(message, "\x00", ""), "\uFFFD")
 	if len(message) <= MaxMessage {
 		return message

@@ -28,6 +28,8 @@ var (
 	ErrNoWorkPool = errors.New("work pool not found")
 	// ErrExists: there is a work pool of that name already.
 	ErrExists = errors.New("it exists already")
+	// ErrName: no work pool can be called that.
+	ErrName = errors.New("not a name of a work pool")
 )
 
 // FlowRun is one run of a flow.

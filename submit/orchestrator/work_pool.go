@@ -68,8 +68,8 @@ type WorkPoolReader interface {
 	DefaultWorkPool(ctx context.Context) (*WorkPool, error)
 }
 
-// WorkPoolWriter is what those need who furnish a place. Its errors are ErrNoWorkPool and
-// ErrExists.
+// WorkPoolWriter is what those need who furnish a place. Its errors are ErrNoWorkPool,
+// ErrExists and ErrName.
 type WorkPoolWriter interface {
 	CreateWorkPool(ctx context.Context, pool NewWorkPool) (*WorkPool, error)
 	ChangeWorkPool(ctx context.Context, name string, change WorkPoolChange) error

@@ -1,6 +1,11 @@
 package local
 
-import "time"
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+)
 
 // SetClock has the orchestrator read another wall clock.
 func (o *Orchestrator) SetClock(now func() time.Time) { o.now = now }
@@ -11,8 +16,10 @@ func (o *Orchestrator) SetProcess(name string) { o.self = func() string { return
 // Process names this process.
 func (o *Orchestrator) Process() string { return o.self() }
 
-// FirstSchemaVersion is that of the schema before there were leases.
-const FirstSchemaVersion = 1
+// DB is the open file.
+func (o *Orchestrator) DB() *sql.DB { return o.db }
 
-// FirstSchema returns that schema.
-func FirstSchema() string { return migrations[FirstSchemaVersion-1] }
+// Schema makes a file of that version.
+func Schema(version int) string {
+	return strings.Join(migrations[:version], "") + fmt.Sprintf("PRAGMA user_version = %d;", version)
+}

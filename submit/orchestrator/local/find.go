@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,7 +39,7 @@ func (o *Orchestrator) FindFlowRun(ctx context.Context, ref string) (*orchestrat
 
 // DeleteFlowRun implements [orchestrator.Deleter].
 func (o *Orchestrator) DeleteFlowRun(ctx context.Context, id string) error {
-	err := o.transact(ctx, func(tx *sql.Tx) error {
+	err := o.transact(ctx, func(tx *transaction) error {
 		run, err := standsAt(ctx, tx, id, "")
 		if err != nil {
 			return err

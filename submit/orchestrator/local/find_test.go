@@ -53,25 +53,3 @@ func TestFindFlowRun(t *testing.T) {
 		})
 	}
 }
-
-func TestDeleteFlowRun(t *testing.T) {
-	o := open(t, filepath.Join(t.TempDir(), "db"))
-	id, _ := createHeld(t, o)
-	for _, typ := range []orchestrator.StateType{"PENDING", "RUNNING", "CANCELLING"} {
-		set(t, o, id, state(typ), &orchestrator.SetStateOptions{Force: true})
-		if err := o.DeleteFlowRun(t.Context(), id); !errors.Is(err, orchestrator.ErrUnfinished) {
-			t.Errorf("%s: error %v", typ, err)
-		}
-	}
-	set(t, o, id, state(orchestrator.TypeCancelled), nil)
-	if err := o.DeleteFlowRun(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
-	_, getErr := o.FlowRun(t.Context(), id)
-	_, statesErr := o.States(t.Context(), id)
-	for verb, err := range map[string]error{"get": getErr, "states": statesErr, "delete again": o.DeleteFlowRun(t.Context(), id)} {
-		if !errors.Is(err, orchestrator.ErrNotFound) {
-			t.Errorf("%s: error %v", verb, err)
-		}
-	}
-}

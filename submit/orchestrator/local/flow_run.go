@@ -16,7 +16,7 @@ import (
 
 // EnsureFlow implements [orchestrator.Creator].
 func (o *Orchestrator) EnsureFlow(ctx context.Context, name string) (id string, err error) {
-	err = o.transact(ctx, func(tx *sql.Tx) error {
+	err = o.transact(ctx, func(tx *transaction) error {
 		id, err = ensureFlow(ctx, tx, name)
 		return err
 	})
@@ -26,7 +26,7 @@ func (o *Orchestrator) EnsureFlow(ctx context.Context, name string) (id string, 
 	return id, nil
 }
 
-func ensureFlow(ctx context.Context, tx *sql.Tx, name string) (id string, err error) {
+func ensureFlow(ctx context.Context, tx *transaction, name string) (id string, err error) {
 	_, err = tx.ExecContext(ctx, "INSERT INTO flow (id, name, created) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
 		uuid.NewString(), name, time.Now().UnixMicro())
 	if err != nil {
@@ -60,7 +60,7 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 	if run.Labels == nil {
 		run.Labels = map[string]string{}
 	}
-	err := o.transact(ctx, func(tx *sql.Tx) error {
+	err := o.transact(ctx, func(tx *transaction) error {
 		if err := insertFlowRun(ctx, tx, run); err != nil || n.Lease == nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (o *Orchestrator) CreateFlowRun(ctx context.Context, n orchestrator.NewFlow
 }
 
 // insertFlowRun writes the run with its state, and fills in what follows from them.
-func insertFlowRun(ctx context.Context, tx *sql.Tx, run *orchestrator.FlowRun) error {
+func insertFlowRun(ctx context.Context, tx *transaction, run *orchestrator.FlowRun) error {
 	tags, err := json.Marshal(run.Tags)
 	if err != nil {
 		return err
@@ -122,26 +122,41 @@ func (o *Orchestrator) FlowRun(ctx context.Context, id string) (*orchestrator.Fl
 
 // FlowRuns implements [orchestrator.Reader].
 func (o *Orchestrator) FlowRuns(ctx context.Context, filter orchestrator.Filter) ([]*orchestrator.FlowRun, error) {
-	conditions, args := []string{}, []any{}
-	if len(filter.States) > 0 {
-		conditions = append(conditions, "r.state_type IN (?"+strings.Repeat(", ?", len(filter.States)-1)+")")
-		for _, s := range filter.States {
-			args = append(args, string(s))
-		}
-	}
-	if filter.WorkPool != "" {
-		conditions, args = append(conditions, "r.work_pool = ?"), append(args, filter.WorkPool)
-	}
-	query := selectFlowRun
-	if len(conditions) > 0 {
-		query += " WHERE " + strings.Join(conditions, " AND ")
-	}
-	query, args = query+" ORDER BY r.created DESC, r.rowid DESC LIMIT ?", append(args, limit(filter.Limit))
+	query, args := chosen(filter)
 	runs, err := all(ctx, o.db, scanFlowRun, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("orchestrator: list flow runs: %w", err)
 	}
 	return runs, nil
+}
+
+// chosen is the query for the filter's runs.
+func chosen(filter orchestrator.Filter) (query string, args []any) {
+	const latest = " ORDER BY r.created DESC, r.rowid DESC LIMIT ?"
+	one := func(state orchestrator.StateType) string {
+		conditions := " WHERE 1"
+		if state != "" {
+			conditions, args = conditions+" AND r.state_type = ?", append(args, string(state))
+		}
+		if filter.WorkPool != "" {
+			conditions, args = conditions+" AND r.work_pool = ?", append(args, filter.WorkPool)
+		}
+		args = append(args, limit(filter.Limit))
+		return conditions + latest
+	}
+	switch len(filter.States) {
+	case 0:
+		return selectFlowRun + one(""), args
+	case 1:
+		return selectFlowRun + one(filter.States[0]), args
+	}
+	// The latest in each state are found at once; to sort all that are in any of them is not.
+	var each []string
+	for _, state := range filter.States {
+		each = append(each, "SELECT * FROM (SELECT r.rowid FROM flow_run r"+one(state)+")")
+	}
+	query = selectFlowRun + " WHERE r.rowid IN (" + strings.Join(each, " UNION ALL ") + ")" + latest
+	return query, append(args, limit(filter.Limit))
 }
 
 // aboutRun names the run that an error is about.

@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 	"time"
@@ -12,7 +11,7 @@ import (
 
 // Hold implements [orchestrator.Leaser].
 func (o *Orchestrator) Hold(ctx context.Context, flowRunID string, l orchestrator.Lease) error {
-	err := o.transact(ctx, func(tx *sql.Tx) error {
+	err := o.transact(ctx, func(tx *transaction) error {
 		run, err := standsAt(ctx, tx, flowRunID, "")
 		if err != nil {
 			return err
@@ -28,7 +27,7 @@ func (o *Orchestrator) Hold(ctx context.Context, flowRunID string, l orchestrato
 	return nil
 }
 
-func (o *Orchestrator) insertLease(ctx context.Context, tx *sql.Tx, flowRunID string, l orchestrator.Lease) error {
+func (o *Orchestrator) insertLease(ctx context.Context, tx *transaction, flowRunID string, l orchestrator.Lease) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO lease (id, flow_run_id, holder, process, length, renewed) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET renewed = excluded.renewed, doubted = NULL`,
@@ -38,7 +37,7 @@ func (o *Orchestrator) insertLease(ctx context.Context, tx *sql.Tx, flowRunID st
 
 // Renew implements [orchestrator.Leaser].
 func (o *Orchestrator) Renew(ctx context.Context, l orchestrator.Lease) error {
-	result, err := o.db.ExecContext(ctx, "UPDATE lease SET renewed = ?, doubted = NULL WHERE id = ?", o.now().UnixMicro(), l.ID)
+	result, err := o.exec(ctx, "UPDATE lease SET renewed = ?, doubted = NULL WHERE id = ?", o.now().UnixMicro(), l.ID)
 	if err == nil {
 		err = wantRow(result, orchestrator.ErrLeaseLost)
 	}
@@ -50,7 +49,7 @@ func (o *Orchestrator) Renew(ctx context.Context, l orchestrator.Lease) error {
 
 // Release implements [orchestrator.Leaser].
 func (o *Orchestrator) Release(ctx context.Context, l orchestrator.Lease) error {
-	if _, err := o.db.ExecContext(ctx, "DELETE FROM lease WHERE id = ?", l.ID); err != nil {
+	if _, err := o.exec(ctx, "DELETE FROM lease WHERE id = ?", l.ID); err != nil {
 		return fmt.Errorf("orchestrator: release the %s's lease: %w", l.Holder, err)
 	}
 	return nil
@@ -95,9 +94,9 @@ const (
 // patience is how much longer the lease of a process lasts that is there and does not renew it.
 const patience = 20
 
-func (l *lease) judge(now time.Time, self string) (s standing, why string) {
+func (l *lease) judge(now time.Time, process life) (s standing, why string) {
 	longest := l.length
-	switch lifeOf(l.process, self) {
+	switch process {
 	case lifeEnded:
 		return gone, fmt.Sprintf("the %s (process %s) has ended", l.holder, pidOf(l.process))
 	case lifeGoesOn:
@@ -128,7 +127,7 @@ func (o *Orchestrator) EndLost(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	ended := 0
-	err = o.transact(ctx, func(tx *sql.Tx) error {
+	err = o.transact(ctx, func(tx *transaction) error {
 		leases, err := watched(ctx, tx)
 		if err != nil {
 			return err
@@ -161,11 +160,16 @@ type verdict struct {
 // review returns the runs about which there is something to write.
 func (o *Orchestrator) review(leases []*lease) []verdict {
 	now, self := o.now(), o.self()
+	lives := map[string]life{} // a process may hold many
 	var verdicts []verdict
 	for len(leases) > 0 {
 		v := verdict{flowRunID: leases[0].flowRunID, state: leases[0].state, lost: true}
 		for len(leases) > 0 && leases[0].flowRunID == v.flowRunID {
-			s, why := leases[0].judge(now, self)
+			process := leases[0].process
+			if _, known := lives[process]; !known {
+				lives[process] = lifeOf(process, self)
+			}
+			s, why := leases[0].judge(now, lives[process])
 			switch s {
 			case gone:
 				v.why = append(v.why, why)
@@ -182,7 +186,7 @@ func (o *Orchestrator) review(leases []*lease) []verdict {
 	return verdicts
 }
 
-func (o *Orchestrator) enforce(ctx context.Context, tx *sql.Tx, v verdict) error {
+func (o *Orchestrator) enforce(ctx context.Context, tx *transaction, v verdict) error {
 	for _, id := range v.doubtful {
 		if _, err := tx.ExecContext(ctx, "UPDATE lease SET doubted = ? WHERE id = ?", o.now().UnixMicro(), id); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package local_test
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -154,29 +153,6 @@ func TestTwoHolders(t *testing.T) {
 	wantState(t, o, id, orchestrator.TypeCrashed, "nobody looks after the run any more: the executor has given no sign of life since 2026-03-01T12:00:00Z")
 }
 
-func TestReleasedByAll(t *testing.T) {
-	o := open(t, filepath.Join(t.TempDir(), "db"))
-	id, lease := createHeld(t, o)
-	set(t, o, id, state(orchestrator.TypeRunning), nil)
-	set(t, o, id, state(orchestrator.TypeCancelling), nil)
-	if err := o.Release(t.Context(), lease); err != nil {
-		t.Fatal(err)
-	}
-	endLost(t, o, 1)
-	wantState(t, o, id, orchestrator.TypeCancelled, "nobody looks after the run any more: no one is known who did")
-}
-
-// Runs that wait for somebody to take them need no lease, nor do those that have ended.
-func TestNeedNoLease(t *testing.T) {
-	o := open(t, filepath.Join(t.TempDir(), "db"))
-	for _, typ := range []orchestrator.StateType{"SCHEDULED", "PAUSED", "COMPLETED", "FAILED"} {
-		if _, err := o.CreateFlowRun(t.Context(), orchestrator.NewFlowRun{Flow: "f", State: state(typ)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	endLost(t, o, 0)
-}
-
 func TestProcessHasEnded(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux names a process for good")
@@ -281,44 +257,5 @@ func TestLostOnce(t *testing.T) {
 		if states, err := o.States(t.Context(), run.ID); err != nil || len(states) != 2 || states[1].Type != orchestrator.TypeCrashed {
 			t.Errorf("states %+v, %v", states, err)
 		}
-	}
-}
-
-// A file from before there were leases gets them.
-func TestFirstSchema(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := local.FirstSchema() + `
-		INSERT INTO flow VALUES ('f', 'sh', 1);
-		INSERT INTO flow_run VALUES ('old-1', 'f', 'lost', 'local', '{}', '[]', '', 'k', '', '', 1, NULL, NULL, 'RUNNING', 's1');
-		INSERT INTO flow_run VALUES ('old-2', 'f', 'done', 'local', '{}', '[]', '', 'k', '', '', 1, NULL, 2, 'COMPLETED', 's2');
-		INSERT INTO state VALUES ('s1', 'old-1', 1, 'RUNNING', 'Running', '', 1), ('s2', 'old-2', 1, 'COMPLETED', 'Completed', '', 2);
-		PRAGMA user_version = ` + fmt.Sprint(local.FirstSchemaVersion)
-	if _, err := db.Exec(text); err != nil {
-		t.Fatal(err)
-	}
-	db.Close()
-
-	c := &clock{time.Now()}
-	o := open(t, path)
-	o.SetClock(c.now)
-	endLost(t, o, 0)
-	c.jump(25 * time.Hour)
-	endLost(t, o, 0)
-	c.jump(9 * time.Hour)
-	endLost(t, o, 1)
-	runs, err := o.FlowRuns(t.Context(), orchestrator.Filter{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]string{}
-	for _, r := range runs {
-		got[r.ID] = string(r.State.Type) + " " + string(r.Submission)
-	}
-	if diff := cmp.Diff(map[string]string{"old-1": "CRASHED {}", "old-2": "COMPLETED {}"}, got); diff != "" {
-		t.Errorf("runs (-want +got):\n%s", diff)
 	}
 }

@@ -42,6 +42,9 @@ type Orchestrator struct {
 	db   *sql.DB
 	now  func() time.Time // by the wall clock, as everybody sees it
 	self func() string    // this process
+	busy time.Duration    // how long others are waited for
+
+	statements *statements
 }
 
 var _ interface {
@@ -104,10 +107,10 @@ func open(ctx context.Context, path string, timeout time.Duration) (*Orchestrato
 	}
 	// One process writes little: a second connection would only wait for the first.
 	db.SetMaxOpenConns(1)
-	o := &Orchestrator{db: db, now: time.Now, self: sync.OnceValue(identify)}
+	o := &Orchestrator{db: db, now: time.Now, self: sync.OnceValue(identify), busy: timeout, statements: newStatements()}
 	if err := retryBusy(ctx, timeout, func() error { return migrate(ctx, db) }); err != nil {
 		db.Close()
-		return nil, err
+		return nil, o.explain(err)
 	}
 	return o, nil
 }
@@ -138,8 +141,7 @@ func retryBusy(ctx context.Context, timeout time.Duration, do func() error) erro
 	deadline := time.Now().Add(timeout)
 	for {
 		err := do()
-		var e *sqlite.Error
-		if err == nil || !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(deadline) {
+		if !isBusy(err) || time.Now().After(deadline) {
 			return err
 		}
 		select {
@@ -150,15 +152,39 @@ func retryBusy(ctx context.Context, timeout time.Duration, do func() error) erro
 	}
 }
 
-// transact runs do in a transaction that holds the lock on the file from its start.
-func (o *Orchestrator) transact(ctx context.Context, do func(tx *sql.Tx) error) error {
-	tx, err := o.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
+func isBusy(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
+}
+
+// explain says what it means that the file is locked.
+func (o *Orchestrator) explain(err error) error {
+	if isBusy(err) {
+		return fmt.Errorf("another process has kept the file locked for %v: %w", o.busy, err)
 	}
+	return err
+}
+
+// transact runs do in a transaction that holds the lock on the file from its start.
+func (o *Orchestrator) transact(ctx context.Context, do func(tx *transaction) error) error {
+	began, err := o.db.BeginTx(ctx, nil)
+	if err != nil {
+		return o.explain(err)
+	}
+	tx := &transaction{Tx: began, statements: o.statements}
 	if err := do(tx); err != nil {
 		tx.Rollback()
-		return err
+		return o.explain(err)
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return o.explain(err)
+	}
+	o.statements.count(ctx, o.db, tx.used)
+	return nil
+}
+
+// exec runs a statement that is a transaction of its own.
+func (o *Orchestrator) exec(ctx context.Context, statement string, args ...any) (sql.Result, error) {
+	result, err := o.db.ExecContext(ctx, statement, args...)
+	return result, o.explain(err)
 }

@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -13,7 +12,7 @@ func (o *Orchestrator) WriteLogs(ctx context.Context, logs []orchestrator.Log) e
 	if len(logs) == 0 {
 		return nil
 	}
-	err := o.transact(ctx, func(tx *sql.Tx) error {
+	err := o.transact(ctx, func(tx *transaction) error {
 		insert, err := tx.PrepareContext(ctx, `
 			INSERT INTO log (flow_run_id, name, level, message, timestamp)
 			SELECT id, ?2, ?3, ?4, ?5 FROM flow_run WHERE id = ?1`)

@@ -41,7 +41,7 @@ func (o *Orchestrator) ScheduledFlowRuns(ctx context.Context, workPool string, b
 
 // SetInfrastructure implements [orchestrator.Launched].
 func (o *Orchestrator) SetInfrastructure(ctx context.Context, id, infrastructure string) error {
-	result, err := o.db.ExecContext(ctx, "UPDATE flow_run SET infrastructure = ? WHERE id = ?", infrastructure, id)
+	result, err := o.exec(ctx, "UPDATE flow_run SET infrastructure = ? WHERE id = ?", infrastructure, id)
 	if err == nil {
 		err = wantRow(result, orchestrator.ErrNotFound)
 	}

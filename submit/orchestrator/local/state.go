@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -17,12 +16,12 @@ func (o *Orchestrator) SetState(ctx context.Context, id string, proposed orchest
 		opts = &orchestrator.SetStateOptions{}
 	}
 	var out *orchestrator.Outcome
-	err := o.transact(ctx, func(tx *sql.Tx) error {
+	err := o.transact(ctx, func(tx *transaction) error {
 		run, err := standsAt(ctx, tx, id, proposed.ID)
 		if err != nil {
 			return err
 		}
-		if out, err = o.decide(ctx, tx, run, proposed, opts.Force); err != nil {
+		if out, err = decide(ctx, tx, run, proposed, opts.Force); err != nil {
 			return err
 		}
 		if out.State.ID != run.state.ID {
@@ -41,7 +40,7 @@ func (o *Orchestrator) SetState(ctx context.Context, id string, proposed orchest
 	return out, nil
 }
 
-func (o *Orchestrator) decide(ctx context.Context, tx *sql.Tx, run *standsAtRow, proposed orchestrator.State, force bool) (*orchestrator.Outcome, error) {
+func decide(ctx context.Context, tx *transaction, run *present, proposed orchestrator.State, force bool) (*orchestrator.Outcome, error) {
 	current := run.state
 	switch {
 	case run.known && current.ID != proposed.ID:
@@ -51,8 +50,8 @@ func (o *Orchestrator) decide(ctx context.Context, tx *sql.Tx, run *standsAtRow,
 	}
 	// Only a claim asks for the pool.
 	if current.Type == orchestrator.TypeScheduled && proposed.Type == orchestrator.TypePending && run.workPool != "" {
-		pool, err := o.workPool(ctx, tx, run.workPool)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		pool, err := claimed(ctx, tx, run.workPool)
+		if err != nil {
 			return nil, err
 		}
 		run.facts.Pool = pool
@@ -98,8 +97,8 @@ func (o *Orchestrator) CurrentStates(ctx context.Context, ids []string) (map[str
 	return states, nil
 }
 
-// standsAtRow is how a run stands.
-type standsAtRow struct {
+// present is how a run stands.
+type present struct {
 	state    orchestrator.State
 	workPool string
 	facts    orchestrator.RunFacts
@@ -107,8 +106,8 @@ type standsAtRow struct {
 }
 
 // standsAt returns how the run stands, and whether the state with this ID is one of its states.
-func standsAt(ctx context.Context, tx *sql.Tx, id, stateID string) (*standsAtRow, error) {
-	var r standsAtRow
+func standsAt(ctx context.Context, tx *transaction, id, stateID string) (*present, error) {
+	var r present
 	policy := &r.facts.Policy
 	dest := append(into(&r.state), &r.workPool, &policy.Retries, micros{&policy.RetryDelay}, &r.facts.RunCount, &r.known)
 	err := tx.QueryRowContext(ctx, `
@@ -119,7 +118,7 @@ func standsAt(ctx context.Context, tx *sql.Tx, id, stateID string) (*standsAtRow
 }
 
 // setState appends the state to the run's and makes it the current one.
-func setState(ctx context.Context, tx *sql.Tx, run, workPool string, s orchestrator.State) error {
+func setState(ctx context.Context, tx *transaction, run, workPool string, s orchestrator.State) error {
 	stamp, scheduled := s.Timestamp.UnixMicro(), nullMicro(s.Scheduled)
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO state (id, flow_run_id, number, type, name, message, timestamp, scheduled)

@@ -26,6 +26,31 @@ func (o *Orchestrator) workPool(ctx context.Context, db querier, name string) (*
 	return scanWorkPool(db.QueryRowContext(ctx, selectWorkPool+" WHERE p.name = ?", o.now().UnixMicro(), name))
 }
 
+// claimed returns what a claim needs to know of the pool; nil if there is none.
+func claimed(ctx context.Context, tx *transaction, name string) (*orchestrator.WorkPool, error) {
+	pool := &orchestrator.WorkPool{Name: name}
+	var most sql.NullInt64
+	// Only a pool with a limit counts, which takes its time where thousands are under way.
+	err := tx.QueryRowContext(ctx, `
+		SELECT p.paused, p.concurrency_limit,
+			CASE WHEN p.concurrency_limit IS NULL THEN 0
+				ELSE (SELECT count(*) FROM flow_run r WHERE r.work_pool = p.name AND r.under_way = 1) END
+		FROM work_pool p WHERE p.name = ?`, name).Scan(&pool.Paused, &most, &pool.ActiveSlots)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	pool.ConcurrencyLimit = pointer(most)
+	return pool, err
+}
+
+func pointer(n sql.NullInt64) *int {
+	if !n.Valid {
+		return nil
+	}
+	v := int(n.Int64)
+	return &v
+}
+
 // WorkPool implements [orchestrator.WorkPoolReader].
 func (o *Orchestrator) WorkPool(ctx context.Context, name string) (*orchestrator.WorkPool, error) {
 	pool, err := o.workPool(ctx, o.db, name)
@@ -69,10 +94,7 @@ func scanWorkPool(row scanner) (*orchestrator.WorkPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if most.Valid {
-		n := int(most.Int64)
-		p.ConcurrencyLimit = &n
-	}
+	p.ConcurrencyLimit = pointer(most)
 	p.BaseJobTemplate = json.RawMessage(template)
 	if storage.Valid {
 		p.Storage = json.RawMessage(storage.String)
@@ -93,7 +115,7 @@ func (o *Orchestrator) CreateWorkPool(ctx context.Context, n orchestrator.NewWor
 	var pool *orchestrator.WorkPool
 	err := checkName(n.Name)
 	if err == nil {
-		err = o.transact(ctx, func(tx *sql.Tx) error {
+		err = o.transact(ctx, func(tx *transaction) error {
 			pool, err = o.createWorkPool(ctx, tx, n)
 			return err
 		})
@@ -104,7 +126,7 @@ func (o *Orchestrator) CreateWorkPool(ctx context.Context, n orchestrator.NewWor
 	return pool, nil
 }
 
-func (o *Orchestrator) createWorkPool(ctx context.Context, tx *sql.Tx, n orchestrator.NewWorkPool) (*orchestrator.WorkPool, error) {
+func (o *Orchestrator) createWorkPool(ctx context.Context, tx *transaction, n orchestrator.NewWorkPool) (*orchestrator.WorkPool, error) {
 	if n.BaseJobTemplate == nil {
 		n.BaseJobTemplate = json.RawMessage("{}")
 	}
@@ -132,14 +154,14 @@ func (o *Orchestrator) createWorkPool(ctx context.Context, tx *sql.Tx, n orchest
 
 // ChangeWorkPool implements [orchestrator.WorkPoolWriter].
 func (o *Orchestrator) ChangeWorkPool(ctx context.Context, name string, change orchestrator.WorkPoolChange) error {
-	err := o.transact(ctx, func(tx *sql.Tx) error { return o.changeWorkPool(ctx, tx, name, change) })
+	err := o.transact(ctx, func(tx *transaction) error { return o.changeWorkPool(ctx, tx, name, change) })
 	if err != nil {
 		return aboutPool(name, fmt.Errorf("change: %w", err))
 	}
 	return nil
 }
 
-func (o *Orchestrator) changeWorkPool(ctx context.Context, tx *sql.Tx, name string, change orchestrator.WorkPoolChange) error {
+func (o *Orchestrator) changeWorkPool(ctx context.Context, tx *transaction, name string, change orchestrator.WorkPoolChange) error {
 	columns, args := []string{"updated = ?"}, []any{o.now().UnixMicro()}
 	set := func(column string, value any) {
 		columns, args = append(columns, column+" = ?"), append(args, value)
@@ -182,16 +204,16 @@ func isObject(text []byte) bool {
 func checkName(name string) error {
 	switch {
 	case strings.TrimSpace(name) == "", strings.ContainsAny(name, "/%&><\x00"):
-		return errors.New("a name is not empty and has none of / % & > <")
+		return fmt.Errorf("%w: it is empty or has one of / %% & > <", orchestrator.ErrName)
 	case strings.HasPrefix(strings.ToLower(name), "prefect"):
-		return errors.New("names that begin with prefect are reserved")
+		return fmt.Errorf("%w: those that begin with prefect are reserved", orchestrator.ErrName)
 	}
 	return nil
 }
 
 // SetDefaultWorkPool implements [orchestrator.WorkPoolWriter].
 func (o *Orchestrator) SetDefaultWorkPool(ctx context.Context, name string) error {
-	err := o.transact(ctx, func(tx *sql.Tx) error {
+	err := o.transact(ctx, func(tx *transaction) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE work_pool SET is_default = 0 WHERE is_default = 1"); err != nil {
 			return err
 		}
@@ -209,7 +231,7 @@ func (o *Orchestrator) SetDefaultWorkPool(ctx context.Context, name string) erro
 
 // DeleteWorkPool implements [orchestrator.WorkPoolWriter].
 func (o *Orchestrator) DeleteWorkPool(ctx context.Context, name string) error {
-	err := o.transact(ctx, func(tx *sql.Tx) error {
+	err := o.transact(ctx, func(tx *transaction) error {
 		result, err := tx.ExecContext(ctx, "DELETE FROM work_pool WHERE name = ?", name)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func (o *Orchestrator) Heartbeat(ctx context.Context, w orchestrator.Worker) err
 	if w.Name == "" || strings.ContainsAny(w.Name, "/%") {
 		return aboutPool(w.WorkPool, fmt.Errorf("worker %q: a name is not empty and has neither / nor %%", w.Name))
 	}
-	err := o.transact(ctx, func(tx *sql.Tx) error {
+	err := o.transact(ctx, func(tx *transaction) error {
 		if err := wantWorkPool(ctx, tx, w.WorkPool); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (o *Orchestrator) Heartbeat(ctx context.Context, w orchestrator.Worker) err
 
 // SignOff implements [orchestrator.WorkerRegistry].
 func (o *Orchestrator) SignOff(ctx context.Context, w orchestrator.Worker) error {
-	if _, err := o.db.ExecContext(ctx, "DELETE FROM worker WHERE work_pool = ? AND name = ?", w.WorkPool, w.Name); err != nil {
+	if _, err := o.exec(ctx, "DELETE FROM worker WHERE work_pool = ? AND name = ?", w.WorkPool, w.Name); err != nil {
 		return aboutPool(w.WorkPool, fmt.Errorf("sign off %q: %w", w.Name, err))
 	}
 	return nil
@@ -84,7 +84,7 @@ func aboutPool(name string, err error) error {
 }
 
 // wantWorkPool is ErrNoWorkPool when there is no such pool.
-func wantWorkPool(ctx context.Context, tx *sql.Tx, name string) error {
+func wantWorkPool(ctx context.Context, tx *transaction, name string) error {
 	var one int
 	err := tx.QueryRowContext(ctx, "SELECT 1 FROM work_pool WHERE name = ?", name).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
