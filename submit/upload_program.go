@@ -2,10 +2,8 @@ package submit
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,18 +20,14 @@ const programPrefix = "programs/"
 
 // sendProgram stores the Go program, unless it is there already.
 func (u *upload) sendProgram(ctx context.Context) error {
-	f, err := os.Open(u.Program.Path)
-	if err != nil {
-		return fmt.Errorf("submit: program: %w", err)
+	what := u.Invocation.Program.known
+	if what == nil {
+		var err error
+		if what, err = hashFile(ctx, u.Program.Path); err != nil {
+			return fmt.Errorf("submit: program: %w", err)
+		}
 	}
-	defer f.Close()
-	sum := sha256.New()
-	size, err := io.Copy(sum, f)
-	if err != nil {
-		return fmt.Errorf("submit: program: %w", err)
-	}
-	digest := bundle.Digest(sum.Sum(nil))
-	what := &bundle.Archive{SHA256: digest, Size: size}
+	digest, size := what.SHA256, what.Size
 	u.program = &bundle.Program{Key: programPrefix + digest.Hex(), OS: u.Invocation.Program.OS, Arch: u.Invocation.Program.Arch}
 	damaged := false
 	if known := u.recall(digest); known == nil || *known != *what {
