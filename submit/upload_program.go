@@ -15,9 +15,6 @@ import (
 	"github.com/flowship/flowship/storage"
 )
 
-// programPrefix begins the keys of programs; the digest of their bytes follows.
-const programPrefix = "programs/"
-
 // sendProgram stores the Go program, unless it is there already.
 func (u *upload) sendProgram(ctx context.Context) error {
 	what := u.Invocation.Program.known
@@ -28,7 +25,7 @@ func (u *upload) sendProgram(ctx context.Context) error {
 		}
 	}
 	digest, size := what.SHA256, what.Size
-	u.program = &bundle.Program{Key: programPrefix + digest.Hex(), OS: u.Invocation.Program.OS, Arch: u.Invocation.Program.Arch}
+	u.program = &bundle.Program{Key: bundle.ProgramKey(digest), OS: u.Invocation.Program.OS, Arch: u.Invocation.Program.Arch}
 	damaged := false
 	if known := u.recall(digest); known == nil || *known != *what {
 		// Not stored or proven by this home: what is there is read once.

@@ -38,19 +38,10 @@ func goFlow(entrypoint string) string {
 	return entrypoint[i+1:]
 }
 
-// programDigest is the digest that is in the program's key.
-func programDigest(key string) (bundle.Digest, error) {
-	hex, ok := strings.CutPrefix(key, "programs/")
-	if !ok {
-		return bundle.Digest{}, fmt.Errorf("not of the form programs/<SHA-256>")
-	}
-	return bundle.ParseDigest("sha256:" + hex)
-}
-
 // fetchProgram gets the program of a Go flow.
 func (x *execution) fetchProgram(ctx context.Context) error {
 	p := x.document.Flowship.Program
-	digest, err := programDigest(p.Key)
+	digest, err := bundle.ParseProgramKey(p.Key)
 	if err != nil {
 		return err
 	}
