@@ -23,7 +23,7 @@ func (x *execution) checkProgram() error {
 	if f.Program.OS != runtime.GOOS || f.Program.Arch != runtime.GOARCH {
 		return x.refuse(fmt.Sprintf("its program is for %s/%s, and this is %s/%s", f.Program.OS, f.Program.Arch, runtime.GOOS, runtime.GOARCH))
 	}
-	if _, err := programDigest(f.Program.Key); err != nil {
+	if _, err := bundle.ParseProgramKey(f.Program.Key); err != nil {
 		return x.refuse(fmt.Sprintf("its program %q: %v", f.Program.Key, err))
 	}
 	return nil
