@@ -1,12 +1,25 @@
 // Package launch starts a job on some infrastructure, waits for it and stops it.
 //
 //	infra := launch.New("process", driver)
-//	running, err := infra.Start(ctx, launch.Job{Command: []string{"flowship", "step", "execute", …}})
+//	configuration, err := infra.Template().Resolve(map[string]any{"env": map[string]any{"MODE": "fast"}})
+//	running, err := infra.Start(ctx, launch.Job{
+//		Configuration: configuration,
+//		Command:       []string{"flowship", "step", "execute", …},
+//	})
 //	exit, err := running.Wait(ctx)
 //	log.Print(exit.Explain())
 //
 // [Infrastructure] is what programs use; a [Driver] is what a platform implements, and is kept
-// as small as that. Package processinfra runs a job as a local process.
+// as small as that. Package processinfra runs a job as a local process; package infratest proves
+// a driver.
+//
+// What a job looks like is said in Prefect's terms. A work pool has a base job template
+// ([Template]); job variables fill it, and whatever the template does not have, or does not
+// allow, is refused before anything starts. A [Launcher] takes the place of the first words of
+// the command lines that a pool's steps ([Step]) make. [Settings] are job variables in the form
+// of Prefect's old flow runners.
+//
+// [Join] and [Split] go between command lines and their words as POSIX shells do.
 package launch
 
 import (

@@ -81,21 +81,6 @@ func unknown(what, name, near string) error {
 	return fmt.Errorf("unknown %s %q", what, name)
 }
 
-// toJSON is the values as JSON has them.
-func toJSON(values map[string]any) (map[string]any, error) {
-	all := make(map[string]any, len(values))
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		source, err := json.Marshal(values[name])
-		if err != nil {
-			return nil, &VariableError{Name: name, Reason: "it cannot be written as JSON"}
-		}
-		if all[name], err = decode(source); err != nil {
-			return nil, &VariableError{Name: name, Reason: err.Error()}
-		}
-	}
-	return all, nil
-}
-
 // UnmarshalJSON implements [json.Unmarshaler]. What it reads has passed [Settings.Check].
 func (s *Settings) UnmarshalJSON(source []byte) error {
 	v, err := decode(source)

@@ -132,39 +132,6 @@ func (s *Step) check() error {
 	return nil
 }
 
-type jsonMember struct {
-	name  string
-	value json.RawMessage
-}
-
-// members are those of a JSON object, in their order.
-func members(source []byte) ([]jsonMember, error) {
-	d := json.NewDecoder(bytes.NewReader(source))
-	if t, err := d.Token(); err != nil {
-		return nil, err
-	} else if t != json.Delim('{') {
-		return nil, errors.New("it is not an object")
-	}
-	var all []jsonMember
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		m := jsonMember{name: name.(string)} // the decoder sees to it
-		if err := d.Decode(&m.value); err != nil {
-			return nil, err
-		}
-		if i := slices.IndexFunc(all, func(o jsonMember) bool { return o.name == m.name }); i >= 0 {
-			all[i].value = m.value
-			continue
-		}
-		all = append(all, m)
-	}
-	_, err := d.Token()
-	return all, err
-}
-
 // MarshalJSON implements [json.Marshaler].
 func (s Step) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer

@@ -99,21 +99,6 @@ func member(object map[string]any, name string) (map[string]any, error) {
 	return m, nil
 }
 
-// decode reads one JSON document. Numbers keep the form that they have.
-func decode(source []byte) (any, error) {
-	if !json.Valid(source) { // also refuses what follows the document
-		var v any
-		if err := json.Unmarshal(source, &v); err != nil {
-			return nil, err
-		}
-	}
-	d := json.NewDecoder(bytes.NewReader(source))
-	d.UseNumber()
-	var v any
-	err := d.Decode(&v)
-	return v, err
-}
-
 // MarshalJSON returns the template as it was parsed, keys in their order.
 func (t *Template) MarshalJSON() ([]byte, error) { return t.source, nil }
 

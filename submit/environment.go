@@ -3,19 +3,18 @@ package submit
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
-)
+	"time"
 
-// envHomeOfUser is where the user wants flowship's own files.
-const envHomeOfUser = "FLOWSHIP_HOME"
+	"github.com/flowship/flowship/bundle"
+)
 
 // environment opens the client that the environment describes, as the command line does, when
 // it is first needed. Its executor is this program.
@@ -26,7 +25,7 @@ type environment struct {
 }
 
 func (e *environment) client(ctx context.Context) (*Client, error) {
-	home := os.Getenv(envHomeOfUser)
+	home := os.Getenv(envHome)
 	state, err := StateDir(home)
 	if err != nil {
 		return nil, err
@@ -49,20 +48,27 @@ func (e *environment) client(ctx context.Context) (*Client, error) {
 	return c, nil
 }
 
+// keptFor is how long the copy of a program is kept when nobody uses it any more.
+const keptFor = 30 * 24 * time.Hour
+
 // OwnExecutor returns the [ClientOptions.Executor] for a program that calls [Main]: the program
 // itself. It is copied below the state directory of the home first, once for each of its
 // contents, because what "go run" and "go test" build is gone when they end, but launchers may
-// still need it.
+// still need it. A copy that has not been used for a month is removed.
 func OwnExecutor(ctx context.Context, home string) ([]string, error) {
 	state, err := StateDir(home)
 	if err != nil {
 		return nil, err
 	}
+	copies := filepath.Join(state, "executors")
+	if own, err := os.Executable(); err == nil && filepath.Dir(filepath.Dir(own)) == copies {
+		return []string{own, "step"}, nil
+	}
 	path, err := runningProgram()
 	if err != nil {
 		return nil, err
 	}
-	digest, err := hashFile(ctx, path)
+	bytes, err := hashFile(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("read this program: %w", err)
 	}
@@ -70,16 +76,32 @@ func OwnExecutor(ctx context.Context, home string) ([]string, error) {
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}
-	kept := filepath.Join(state, "executors", digest, name)
-	if _, err := os.Stat(kept); err == nil {
-		return []string{kept, "step"}, nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	kept := filepath.Join(copies, bytes.SHA256.Hex(), name)
+	now := time.Now()
+	if err := os.Chtimes(filepath.Dir(kept), now, now); err == nil {
+		if _, err := os.Stat(kept); err == nil {
+			return []string{kept, "step"}, nil
+		}
 	}
+	removeOlder(copies, "", now.Add(-keptFor))
 	if err := copyProgram(ctx, path, kept); err != nil {
 		return nil, fmt.Errorf("copy this program: %w", err)
 	}
 	return []string{kept, "step"}, nil
+}
+
+// removeOlder removes what begins with the prefix and was last written before the moment.
+// Nothing depends on it.
+func removeOlder(dir, prefix string, before time.Time) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), prefix) && info.ModTime().Before(before) {
+			os.RemoveAll(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // runningProgram is the path of this program's own file. On Linux the file can be read also
@@ -93,17 +115,48 @@ func runningProgram() (string, error) {
 	return os.Executable()
 }
 
-func hashFile(ctx context.Context, path string) (string, error) {
+// hashFile identifies the bytes of a file.
+func hashFile(ctx context.Context, path string) (*bundle.Archive, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, readerWith(ctx, f)); err != nil {
-		return "", err
+	size, err := io.Copy(h, readerWith(ctx, f))
+	if err != nil {
+		return nil, err
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return &bundle.Archive{SHA256: bundle.Digest(h.Sum(nil)), Size: size}, nil
+}
+
+// ownProgram is this program's file, of which the bytes are read once: programs are large, and
+// flows may be submitted by the hundred.
+type ownProgram struct {
+	mu    sync.Mutex
+	file  os.FileInfo
+	bytes *bundle.Archive
+}
+
+// identify returns the path and what is there.
+func (o *ownProgram) identify(ctx context.Context) (string, *bundle.Archive, error) {
+	path, err := runningProgram()
+	if err != nil {
+		return "", nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	file, err := os.Stat(path)
+	if err != nil {
+		return "", nil, err
+	}
+	if o.bytes == nil || file.Size() != o.file.Size() || !file.ModTime().Equal(o.file.ModTime()) || !os.SameFile(file, o.file) {
+		if o.bytes, err = hashFile(ctx, path); err != nil {
+			return "", nil, err
+		}
+		o.file = file
+	}
+	return path, o.bytes, nil
 }
 
 func copyProgram(ctx context.Context, from, to string) (err error) {

@@ -60,6 +60,7 @@ type definition struct {
 	call func(ctx context.Context, parameters json.RawMessage) (any, error)
 	main atomic.Pointer[string] // the source file that calls Main with it; nil before
 	here environment
+	own  ownProgram
 }
 
 // NewFlow makes a flow of a function. Its name is what the remote side, the backend and the

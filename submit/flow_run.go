@@ -184,11 +184,10 @@ func runOf(r *orchestrator.FlowRun) (*Run, *submissionNote, error) {
 		return nil, nil, err
 	}
 	run := &Run{
-		ID: r.ID, Name: r.Name, State: r.State, WorkPool: r.WorkPool, Parameters: r.Parameters, Timings: note.Timings,
+		ID: r.ID, Name: r.Name, WorkPool: r.WorkPool, Parameters: r.Parameters, Timings: note.Timings,
 		Bundle: StoredBundle{URL: r.Bundle.URL, Key: r.Bundle.Key, UploadedBytes: note.UploadedBytes, ReusedBytes: note.ReusedBytes},
-		Flow:   r.Flow, Tags: r.Tags, Retries: max(r.RunCount-1, 0), Created: r.Created, Started: r.Started, Ended: r.Ended,
-		Version: r.Version, Labels: r.Labels, Priority: r.Priority, Policy: r.Policy, JobVariables: r.JobVariables, Infrastructure: r.Infrastructure,
 	}
+	run.copyRecorded(r)
 	if r.Bundle.FilesKey != "" {
 		run.Bundle.FilesKey = &r.Bundle.FilesKey
 	}
@@ -199,4 +198,11 @@ func runOf(r *orchestrator.FlowRun) (*Run, *submissionNote, error) {
 		}
 	}
 	return run, &note, nil
+}
+
+// copyRecorded takes on what the orchestrator knows about the run.
+func (run *Run) copyRecorded(r *orchestrator.FlowRun) {
+	run.State, run.Flow, run.Tags, run.Version, run.Labels, run.Priority = r.State, r.Flow, r.Tags, r.Version, r.Labels, r.Priority
+	run.Policy, run.Retries, run.JobVariables, run.Infrastructure = r.Policy, max(r.RunCount-1, 0), r.JobVariables, r.Infrastructure
+	run.Created, run.Started, run.Ended = r.Created, r.Started, r.Ended
 }

@@ -28,7 +28,7 @@ func TestFlowRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	same := []cmp.Option{
-		cmpopts.IgnoreFields(submit.Run{}, "Flow", "Tags", "Created", "Started", "Ended", "Timings"),
+		cmpopts.IgnoreFields(submit.Run{}, "Timings"),
 		cmpopts.IgnoreUnexported(submit.StoredBundle{}),
 	}
 	if diff := cmp.Diff(want, got, same...); diff != "" {

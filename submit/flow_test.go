@@ -96,7 +96,7 @@ func TestBindingsAreCopies(t *testing.T) {
 	f := known(NewFlow("train", noTraining), newShelf()).On(i).With(o)
 	before := described(t, f)
 	env["A"], i.IncludeFiles[0], i.Launcher.Upload[0], o.Tags[0], o.Labels["a"] = "2", "b", "b", "b", "b"
-	if diff := cmp.Diff(before, described(t, f)); diff != "" {
+	if diff := cmp.Diff(before, described(t, f), cmpopts.IgnoreFields(Invocation{}, "Program")); diff != "" {
 		t.Errorf("changed (-before +after):\n%s", diff)
 	}
 }
@@ -239,7 +239,7 @@ func TestFieldsAsJSON(t *testing.T) {
 			B
 		}{}, struct {
 			A `json:"-"`
-			B `json:"-,"`
+			B
 		}{}, struct {
 			C
 			OnlyA bool `json:"only"`

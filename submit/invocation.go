@@ -87,6 +87,8 @@ type Invocation struct {
 type Program struct {
 	Path     string
 	OS, Arch string // as GOOS and GOARCH
+
+	known *bundle.Archive // its bytes, if they are known already
 }
 
 // InvalidError: there can be no such run, whatever the state of the system.

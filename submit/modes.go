@@ -50,6 +50,7 @@ func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
 	s.run.Timings.Run = s.watch.lap()
+	s.refresh(context.WithoutCancel(ctx))
 	s.run.State, s.run.Result, s.run.ExitCode, s.run.Dir = end.State, end.Result, end.ExitCode, end.Dir
 	for _, w := range end.Warnings {
 		s.warn(fmt.Errorf("submit: %w", w))
@@ -84,10 +85,10 @@ func (c *Client) Submit(ctx context.Context, inv Invocation) (*Run, error) {
 	return &s.run, nil
 }
 
-// refresh learns the state that the run has by now.
+// refresh learns what is recorded of the run by now.
 func (s *submission) refresh(ctx context.Context) {
 	if run, err := s.runs.FlowRun(ctx, s.run.ID); err == nil {
-		s.run.State = run.State
+		s.run.copyRecorded(run)
 	}
 }
 

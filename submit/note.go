@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -76,8 +75,8 @@ func (c *Client) distrust(run *orchestrator.FlowRun) error {
 	if err := json.Unmarshal(run.Submission, &note); err != nil {
 		return err
 	}
-	if sum, ok := strings.CutPrefix(note.Program, programPrefix); ok {
-		digest, err := bundle.ParseDigest(sum)
+	if note.Program != "" {
+		digest, err := bundle.ParseProgramKey(note.Program)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 )
 
 // BuildOptions are the options of [BuildProgram]; nil is the default.
@@ -41,6 +42,9 @@ func BuildProgram(ctx context.Context, dir string, opts *BuildOptions) (*Program
 	return p, nil
 }
 
+// building begins the names of directories that executables are built in.
+const building = ".build-"
+
 func buildProgram(ctx context.Context, dir string, opts BuildOptions) (*Program, error) {
 	if opts.OS == "" {
 		opts.OS = runtime.GOOS
@@ -61,7 +65,7 @@ func buildProgram(ctx context.Context, dir string, opts BuildOptions) (*Program,
 		return nil, &InvalidError{"it is neither a directory nor a file of Go"}
 	}
 	if opts.Cache == "" {
-		if opts.Cache, err = CacheDir(os.Getenv(envHomeOfUser)); err != nil {
+		if opts.Cache, err = CacheDir(os.Getenv(envHome)); err != nil {
 			return nil, err
 		}
 	}
@@ -70,7 +74,8 @@ func buildProgram(ctx context.Context, dir string, opts BuildOptions) (*Program,
 		return nil, err
 	}
 	// Go names the executable, and refuses what is no program, when it is told a directory.
-	out, err := os.MkdirTemp(place, ".build-")
+	removeOlder(place, building, time.Now().Add(-stale))
+	out, err := os.MkdirTemp(place, building)
 	if err != nil {
 		return nil, err
 	}
@@ -165,8 +170,11 @@ func (d *definition) program(ctx context.Context, platform string) (*Program, er
 		return nil, &InvalidError{fmt.Sprintf("platform %q is not of the form linux/amd64", platform)}
 	}
 	if system == runtime.GOOS && arch == runtime.GOARCH {
-		path, err := runningProgram()
-		return &Program{Path: path, OS: system, Arch: arch}, err
+		path, bytes, err := d.own.identify(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read this program: %w", err)
+		}
+		return &Program{Path: path, OS: system, Arch: arch, known: bytes}, nil
 	}
 	dir, err := d.mainDir(ctx)
 	if err != nil {

@@ -10,10 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // source writes a package main whose program prints where it was built, as far as it knows.
@@ -62,7 +65,7 @@ func TestBuildProgram(t *testing.T) {
 	if after, err := os.Stat(again.Path); err != nil || !os.SameFile(before, after) {
 		t.Errorf("what is up to date was built again (%v)", err)
 	}
-	if diff := cmp.Diff(first, again); diff != "" {
+	if diff := cmp.Diff(first, again, cmpopts.IgnoreUnexported(Program{})); diff != "" {
 		t.Errorf("again (-first +again):\n%s", diff)
 	}
 	built, err := fs.Glob(os.DirFS(opts.Cache), "programs/*/*")
@@ -187,5 +190,69 @@ func TestOwnExecutor(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Dir(argv[0]))
 	if err != nil || len(entries) != 1 {
 		t.Errorf("%v, %v", entries, err)
+	}
+
+	// Copies that nobody uses go with the next new one, and not before their time.
+	copies := filepath.Dir(filepath.Dir(argv[0]))
+	for name, age := range map[string]time.Duration{"old": keptFor + time.Hour, "recent": keptFor - time.Hour, filepath.Base(filepath.Dir(argv[0])): keptFor + time.Hour} {
+		path, then := filepath.Join(copies, name), time.Now().Add(-age)
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := OwnExecutor(t.Context(), home); err != nil { // is used again
+		t.Fatal(err)
+	}
+	if err := os.Remove(argv[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OwnExecutor(t.Context(), home); err != nil { // and copied again
+		t.Fatal(err)
+	}
+	_, oldErr := os.Stat(filepath.Join(copies, "old"))
+	_, recentErr := os.Stat(filepath.Join(copies, "recent"))
+	if _, err := os.Stat(argv[0]); err != nil || !errors.Is(oldErr, fs.ErrNotExist) || recentErr != nil {
+		t.Errorf("%v; old: %v; recent: %v", err, oldErr, recentErr)
+	}
+}
+
+func TestProgramOfFlow(t *testing.T) {
+	f := known(NewFlow("train", noTraining), newShelf())
+	p, err := f.definition.program(t.Context(), "")
+	if err != nil || p.OS != runtime.GOOS || p.Arch != runtime.GOARCH || p.known.Size != int64(len(content(t, p.Path))) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if again, err := f.definition.program(t.Context(), ""); err != nil || again.known != p.known {
+		t.Errorf("its bytes were read again: %+v, %v", again, err)
+	}
+
+	t.Setenv("FLOWSHIP_HOME", t.TempDir())
+	other := "arm64"
+	if runtime.GOARCH == other {
+		other = "amd64"
+	}
+	main := filepath.Join(source(t, t.TempDir(), hello), "main.go")
+	f.definition.main.Store(&main)
+	p, err = f.definition.program(t.Context(), "linux/"+other)
+	if err != nil || p.OS != "linux" || p.Arch != other {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	e, err := elf.Open(p.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+
+	for file, want := range map[string]string{
+		"/somewhere/main_test.go":   "a test program cannot be built for another platform",
+		"example.com/train/main.go": "find the source of package ",
+	} {
+		f.definition.main.Store(&file)
+		if _, err := f.definition.program(t.Context(), "linux/"+other); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }

@@ -271,7 +271,8 @@ func (p *process) execute(ctx context.Context, flags *flag.FlagSet) int {
 	flags.StringVar(&step.URL, "url", "", "URL of the store")
 	flags.StringVar(&step.Key, "key", "", "key of the document")
 	digest := flags.String("digest", "", "digest of the document")
-	if !p.parse(flags) {
+	flags.StringVar(&step.Results, "result-url", "", "URL of the store of the result; that of the document without it")
+	if !p.parse(flags, "result-url") {
 		return exitUsage
 	}
 	var err error

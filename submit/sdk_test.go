@@ -222,7 +222,7 @@ func TestFlowRetries(t *testing.T) {
 
 // TestManyFlowRuns: a hundred runs at once through one client.
 func TestManyFlowRuns(t *testing.T) {
-	b, ctx := newHome(t), limited(t)
+	b, ctx := newHome(t), t.Context()
 	futures := []submit.AnyFuture{}
 	for i := range 100 {
 		f, err := sumFlow.SubmitToWorkPool(ctx, struct{ A, B int }{i, 1})
@@ -248,7 +248,7 @@ func TestManyFlowRuns(t *testing.T) {
 			client.Cancel(ctx, f.ID())
 		}
 	}()
-	if done, pending := submit.Wait(ctx, futures...); len(done) != 100 || len(pending) != 0 {
+	if done, pending := submit.Wait(limited(t), futures...); len(done) != 100 || len(pending) != 0 {
 		t.Errorf("%d done, %d pending", len(done), len(pending))
 	}
 }

@@ -199,7 +199,7 @@ func (s *submission) create(ctx context.Context) error {
 	if s.created, err = s.runs.CreateFlowRun(context.WithoutCancel(ctx), *n); err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
-	s.run.State, s.run.Flow, s.run.Tags, s.run.Created = s.created.State, s.flow, s.created.Tags, s.created.Created
+	s.run.copyRecorded(s.created)
 	s.run.Timings.Create += s.watch.lap()
 	return nil
 }

@@ -14,6 +14,21 @@
 //
 //	submit.Invocation{Runtime: bundle.RuntimePython, Entrypoint: "flow.py:main", Dir: "flows", Parameters: parameters}
 //
+// A program in Go has its own functions run elsewhere. What travels is the program itself, which
+// knows by [Main] what it was started for:
+//
+//	var train = submit.NewFlow("train", func(ctx context.Context, in In) (Out, error) { … })
+//
+//	func main() {
+//		submit.Main(train)
+//		remote := train.On(submit.Infrastructure{WorkPool: "local", IncludeFiles: []string{"data/"}})
+//		out, err := remote.Run(ctx, In{Dataset: "a"})                 // launched from here, and waited for
+//		a, err := remote.Submit(ctx, In{Dataset: "a"})                // launched from here
+//		b, err := remote.SubmitToWorkPool(ctx, In{Dataset: "b"})      // launched by a worker
+//		for f, err := range submit.AsCompleted(ctx, a, b) { … }       // futures, see [Future]
+//		text, err := submit.Call(report, submit.Args{"A": a, "B": b}).Run(ctx)
+//	}
+//
 // This is the embedded default: bundles in a folder, flow runs in SQLite, commands and flows as
 // local processes, all below one home directory and nothing to install. The bundle is stored
 // before the flow run is created, so that a failed upload leaves no run behind.

@@ -2,10 +2,8 @@ package submit
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,24 +15,17 @@ import (
 	"github.com/flowship/flowship/storage"
 )
 
-// programPrefix begins the keys of programs; the digest of their bytes follows.
-const programPrefix = "programs/"
-
 // sendProgram stores the Go program, unless it is there already.
 func (u *upload) sendProgram(ctx context.Context) error {
-	f, err := os.Open(u.Program.Path)
-	if err != nil {
-		return fmt.Errorf("submit: program: %w", err)
+	what := u.Invocation.Program.known
+	if what == nil {
+		var err error
+		if what, err = hashFile(ctx, u.Program.Path); err != nil {
+			return fmt.Errorf("submit: program: %w", err)
+		}
 	}
-	defer f.Close()
-	sum := sha256.New()
-	size, err := io.Copy(sum, f)
-	if err != nil {
-		return fmt.Errorf("submit: program: %w", err)
-	}
-	digest := bundle.Digest(sum.Sum(nil))
-	what := &bundle.Archive{SHA256: digest, Size: size}
-	u.program = &bundle.Program{Key: programPrefix + digest.Hex(), OS: u.Invocation.Program.OS, Arch: u.Invocation.Program.Arch}
+	digest, size := what.SHA256, what.Size
+	u.program = &bundle.Program{Key: bundle.ProgramKey(digest), OS: u.Invocation.Program.OS, Arch: u.Invocation.Program.Arch}
 	damaged := false
 	if known := u.recall(digest); known == nil || *known != *what {
 		// Not stored or proven by this home: what is there is read once.

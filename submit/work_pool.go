@@ -171,9 +171,9 @@ func (c *Client) withWorkPool(ctx context.Context, name string, do func(backend)
 
 // The steps of a pool whose bundles are stored in a folder.
 const (
-	uploadStep  = "flowship.step.upload"
+	uploadStep    = "flowship.step.upload"
 	executionStep = "flowship.step.execute"
-	pathOption  = "path"
+	pathOption    = "path"
 )
 
 // storageConfiguration is Prefect's storage_configuration of a work pool.

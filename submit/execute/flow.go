@@ -23,7 +23,7 @@ func (x *execution) checkProgram() error {
 	if f.Program.OS != runtime.GOOS || f.Program.Arch != runtime.GOARCH {
 		return x.refuse(fmt.Sprintf("its program is for %s/%s, and this is %s/%s", f.Program.OS, f.Program.Arch, runtime.GOOS, runtime.GOARCH))
 	}
-	if _, err := programDigest(f.Program.Key); err != nil {
+	if _, err := bundle.ParseProgramKey(f.Program.Key); err != nil {
 		return x.refuse(fmt.Sprintf("its program %q: %v", f.Program.Key, err))
 	}
 	return nil
@@ -38,19 +38,10 @@ func goFlow(entrypoint string) string {
 	return entrypoint[i+1:]
 }
 
-// programDigest is the digest that is in the program's key.
-func programDigest(key string) (bundle.Digest, error) {
-	hex, ok := strings.CutPrefix(key, "programs/")
-	if !ok {
-		return bundle.Digest{}, fmt.Errorf("not of the form programs/<SHA-256>")
-	}
-	return bundle.ParseDigest("sha256:" + hex)
-}
-
 // fetchProgram gets the program of a Go flow.
 func (x *execution) fetchProgram(ctx context.Context) error {
 	p := x.document.Flowship.Program
-	digest, err := programDigest(p.Key)
+	digest, err := bundle.ParseProgramKey(p.Key)
 	if err != nil {
 		return err
 	}
