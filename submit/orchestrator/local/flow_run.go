@@ -144,15 +144,22 @@ func chosen(filter orchestrator.Filter) (query string, args []any) {
 		args = append(args, limit(filter.Limit))
 		return conditions + latest
 	}
-	switch len(filter.States) {
-	case 0:
+	states := filter.States
+	switch {
+	case len(states) == 0 && filter.WorkPool == "":
 		return selectFlowRun + one(""), args
-	case 1:
-		return selectFlowRun + one(filter.States[0]), args
+	case len(states) == 0:
+		// The index of a pool's runs has the states before the times.
+		states = []orchestrator.StateType{
+			orchestrator.TypeScheduled, orchestrator.TypePending, orchestrator.TypeRunning, orchestrator.TypePaused, orchestrator.TypeCancelling,
+			orchestrator.TypeCompleted, orchestrator.TypeFailed, orchestrator.TypeCrashed, orchestrator.TypeCancelled,
+		}
+	case len(states) == 1:
+		return selectFlowRun + one(states[0]), args
 	}
 	// The latest in each state are found at once; to sort all that are in any of them is not.
 	var each []string
-	for _, state := range filter.States {
+	for _, state := range states {
 		each = append(each, "SELECT * FROM (SELECT r.rowid FROM flow_run r"+one(state)+")")
 	}
 	query = selectFlowRun + " WHERE r.rowid IN (" + strings.Join(each, " UNION ALL ") + ")" + latest

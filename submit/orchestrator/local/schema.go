@@ -95,7 +95,7 @@ var migrations = [...]string{
 		state_timestamp = (SELECT s.timestamp FROM state s WHERE s.id = state_id);
 	CREATE INDEX flow_run_due ON flow_run (work_pool, priority, due, state_scheduled) WHERE due IS NOT NULL;
 	CREATE INDEX flow_run_under_way ON flow_run (under_way, work_pool) WHERE under_way IS NOT NULL;
-	CREATE INDEX flow_run_work_pool ON flow_run (work_pool, created);
+	CREATE INDEX flow_run_work_pool ON flow_run (work_pool, state_type, created);
 
 	CREATE TABLE log (
 		number      INTEGER PRIMARY KEY,

@@ -2,7 +2,6 @@ package orchestratortest
 
 import (
 	"encoding/json"
-	"errors"
 	"slices"
 	"time"
 
@@ -115,9 +114,7 @@ func testWorkPoolNames(b *bed) {
 	mine := uuid.NewString()
 	for _, name := range []string{"", "prefect", "prefect-" + mine, "PREFECT:" + mine, "a/" + mine, "100%" + mine} {
 		_, err := b.CreateWorkPool(b.Context(), orchestrator.NewWorkPool{Name: name, Type: "process"})
-		if err == nil || errors.Is(err, orchestrator.ErrExists) {
-			b.Errorf("%q: error %v", name, err)
-		}
+		b.wantErr(name, err, orchestrator.ErrName)
 	}
 	for _, n := range []orchestrator.NewWorkPool{
 		{BaseJobTemplate: json.RawMessage(`[]`)}, {BaseJobTemplate: json.RawMessage(`{`)}, {Storage: json.RawMessage(`"s"`)},
