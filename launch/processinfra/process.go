@@ -21,8 +21,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,15 +95,6 @@ type process struct {
 	lost  bool // the exit is not known
 }
 
-// What the names of the directories begin with. One that is kept is never swept, not even when
-// its program was killed.
-const (
-	runPrefix  = "flowship-run-"
-	keptPrefix = "flowship-kept-"
-)
-
-const workDir = "work"
-
 // Start implements [launch.Driver].
 func (d *Driver) Start(_ context.Context, job *launch.Job) (string, error) {
 	plan, err := d.plan(job)
@@ -134,16 +123,6 @@ func (d *Driver) Start(_ context.Context, job *launch.Job) (string, error) {
 	d.processes[id] = p
 	d.mu.Unlock()
 	return id, nil
-}
-
-// makeDir makes the directory of a job, in use from its first moment as long as the lock is
-// open anywhere.
-func makeDir(parent string, keep bool) (dir string, lock *os.File, err error) {
-	if keep {
-		dir, err = os.MkdirTemp(parent, keptPrefix)
-		return dir, nil, err
-	}
-	return claim(parent)
 }
 
 // run starts the process and stays until it has ended.
@@ -195,52 +174,6 @@ func (p *process) start(plan *plan) error {
 	return nil
 }
 
-// output returns what the process writes to. A file it gets itself; for anything else there is
-// a pipe, which package exec must not know: it would wait for whoever holds the other end.
-func (p *process) output(w io.Writer) (io.Writer, error) {
-	f, isFile := w.(*os.File)
-	if w == nil || isFile && f == nil {
-		return nil, nil
-	}
-	if isFile {
-		return f, nil
-	}
-	r, end, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	p.out = append(p.out, &pump{from: r, writeEnd: end, to: w})
-	return end, nil
-}
-
-// closeWriteEnds leaves the write ends of the pipes to the process; when there is none, the
-// read ends go as well.
-func (p *process) closeWriteEnds() {
-	for _, o := range p.out {
-		o.writeEnd.Close()
-		if p.cmd.Process == nil {
-			o.from.Close()
-		}
-	}
-}
-
-// pump passes output on.
-type pump struct {
-	from, writeEnd *os.File
-	to             io.Writer
-	done           sync.WaitGroup
-}
-
-func (o *pump) run() {
-	io.Copy(o.to, o.from)
-	// If nobody wants the output any more, the process shall learn it as from any closed pipe.
-	o.from.Close()
-}
-
-// stray is how long output may still come from a process that left the group and kept the
-// pipe: it is not ours to kill.
-const stray = 2 * time.Second
-
 // killed is how long a process may take to end that was killed: the system may be busy.
 const killed = 10 * time.Second
 
@@ -267,33 +200,6 @@ func (p *process) reap() {
 		return
 	}
 	p.err = discard(p.dir, p.lock)
-}
-
-// discard removes a directory and then its lock. When the directory cannot be removed, the lock
-// stays there for a later sweep, which tries again.
-func discard(dir string, lock *os.File) error {
-	defer lock.Close()
-	if err := removeAll(dir); err != nil || lock == nil {
-		return err
-	}
-	if err := os.Remove(lock.Name()); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// removeAll also removes directories that the job made read-only.
-func removeAll(dir string) error {
-	if os.RemoveAll(dir) == nil {
-		return nil
-	}
-	filepath.WalkDir(dir, func(path string, e os.DirEntry, _ error) error {
-		if e != nil && e.IsDir() {
-			os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
 }
 
 // Wait implements [launch.Driver]. A job that was never waited for is never forgotten; of the
