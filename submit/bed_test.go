@@ -29,6 +29,8 @@ const (
 	executorVariable = "FLOWSHIP_TEST_EXECUTOR"
 	// submitterVariable has it submit the command that it holds.
 	submitterVariable = "FLOWSHIP_TEST_SUBMITTER"
+	// workerVariable has it serve the work pool of the home FLOWSHIP_HOME.
+	workerVariable = "FLOWSHIP_TEST_WORKER"
 )
 
 func TestMain(m *testing.M) {

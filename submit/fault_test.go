@@ -21,9 +21,6 @@ import (
 	"github.com/flowship/flowship/submit/worker"
 )
 
-// workerVariable has the test program serve the work pool of the home FLOWSHIP_HOME.
-const workerVariable = "FLOWSHIP_TEST_WORKER"
-
 func serve() int {
 	ctx := context.Background()
 	c, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: os.Getenv("FLOWSHIP_HOME"), Executor: []string{os.Args[0]}, Grace: 200 * time.Millisecond})
