@@ -258,11 +258,14 @@ func TestPoolStorage(t *testing.T) {
 	}
 }
 
+// bareTemplate has no variable "command".
+const bareTemplate = `{"job_configuration": {"env": "{{ env }}"}, "variables": {"type": "object", "properties": {"env": {"type": "object"}}}}`
+
 // A pool whose template knows no command runs the executor all the same.
 func TestTemplateWithoutCommand(t *testing.T) {
 	b := newBed(t)
 	_, err := b.client.CreateWorkPool(t.Context(), orchestrator.NewWorkPool{
-		Name: "bare", Type: "process", BaseJobTemplate: []byte(`{"job_configuration": {}, "variables": {"type": "object", "properties": {}}}`),
+		Name: "bare", Type: "process", BaseJobTemplate: []byte(bareTemplate),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -289,7 +292,7 @@ func TestExecutionLauncher(t *testing.T) {
 		t.Errorf("the launcher got %q (%v)", got, err)
 	}
 	if _, err := b.client.CreateWorkPool(t.Context(), orchestrator.NewWorkPool{
-		Name: "bare", Type: "process", BaseJobTemplate: []byte(`{"job_configuration": {}, "variables": {"type": "object", "properties": {}}}`),
+		Name: "bare", Type: "process", BaseJobTemplate: []byte(bareTemplate),
 	}); err != nil {
 		t.Fatal(err)
 	}
