@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -307,5 +308,49 @@ func TestPoolStorage(t *testing.T) {
 	got, err := b.client.Storage(t.Context(), "local")
 	if diff := cmp.Diff(&submit.PoolStorage{Type: "Local", Upload: map[string]any{"path": dir}, Execution: map[string]any{"path": dir}}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+// bareTemplate has no variable "command".
+const bareTemplate = `{"job_configuration": {"env": "{{ env }}"}, "variables": {"type": "object", "properties": {"env": {"type": "object"}}}}`
+
+// A pool whose template knows no command runs the executor all the same.
+func TestTemplateWithoutCommand(t *testing.T) {
+	b := newBed(t)
+	_, err := b.client.CreateWorkPool(t.Context(), orchestrator.NewWorkPool{
+		Name: "bare", Type: "process", BaseJobTemplate: []byte(bareTemplate),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run := b.run(t, submit.Invocation{WorkPool: "bare", Command: []string{"true"}}); run.State.Type != orchestrator.TypeCompleted {
+		t.Errorf("ended %+v", run.State)
+	}
+}
+
+// A launcher's tokens stand in place of the executor's program, and its run can be one of a pool
+// whose template knows no command: then it is refused.
+func TestExecutionLauncher(t *testing.T) {
+	b := newBed(t)
+	marker := filepath.Join(t.TempDir(), "argv")
+	script := filepath.Join(t.TempDir(), "launcher")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho \"$@\" > "+marker+"\nshift 2\nexec "+os.Args[0]+" \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run := b.run(t, submit.Invocation{Command: []string{"true"}, Launcher: &launch.Launcher{Execution: []string{script, "--quick"}}})
+	if run.State.Type != orchestrator.TypeCompleted {
+		t.Errorf("ended %+v", run.State)
+	}
+	if got, err := os.ReadFile(marker); err != nil || !strings.HasPrefix(string(got), "--quick step execute --url file://") {
+		t.Errorf("the launcher got %q (%v)", got, err)
+	}
+	if _, err := b.client.CreateWorkPool(t.Context(), orchestrator.NewWorkPool{
+		Name: "bare", Type: "process", BaseJobTemplate: []byte(bareTemplate),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.client.Run(t.Context(), submit.Invocation{WorkPool: "bare", Command: []string{"true"}, Launcher: &launch.Launcher{Execution: []string{script}}})
+	if err == nil || !strings.Contains(err.Error(), `has no variable "command"`) {
+		t.Errorf("error %v", err)
 	}
 }

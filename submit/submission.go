@@ -35,6 +35,7 @@ type submission struct {
 	bucket    *bucket
 	pool      *orchestrator.WorkPool
 	variables map[string]any // job variables as they are kept
+	tokens    []string       // of an execution launcher
 	program   *bundle.Program
 	flow      string
 	lease     orchestrator.Lease
@@ -103,6 +104,15 @@ func (s *submission) place(ctx context.Context) (err error) {
 	}
 	if err := template.Check(s.variables); err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
+	}
+	if s.tokens, err = executionLauncher(s.pool); err != nil {
+		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
+	}
+	if s.Launcher != nil && len(s.Launcher.Execution) > 0 {
+		s.tokens = s.Launcher.Execution
+	}
+	if len(s.tokens) > 0 && !template.Declares("command") {
+		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{`a launcher has no effect: the base job template has no variable "command"`})
 	}
 	s.bucket, err = s.openBucket(ctx, s.pool)
 	return err
@@ -235,15 +245,8 @@ func (s *submission) newFlowRun() (*orchestrator.NewFlowRun, error) {
 		s.lease = orchestrator.NewLease("submitter", s.length)
 		n.State, n.Lease = orchestrator.NewState(orchestrator.TypePending, ""), &s.lease
 	}
-	tokens, err := executionLauncher(s.pool)
-	if err != nil {
-		return nil, err
-	}
-	if s.Launcher != nil && len(s.Launcher.Execution) > 0 {
-		tokens = s.Launcher.Execution
-	}
-	if len(tokens) > 0 {
-		s.variables["command"] = launch.Join(executorCommand(tokens, n))
+	if len(s.tokens) > 0 {
+		s.variables["command"] = launch.Join(executorCommand(s.tokens, n))
 	}
 	if n.JobVariables, err = json.Marshal(s.variables); err != nil {
 		return nil, &InvalidError{"the job variables are not JSON: " + err.Error()}
