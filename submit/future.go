@@ -111,6 +111,11 @@ func (f *Future[T]) ID() string {
 	return f.id
 }
 
+// MarshalJSON fails: what is in a struct or in a flow's result is not waited for.
+func (f *Future[T]) MarshalJSON() ([]byte, error) {
+	return nil, errors.New("a future is not a value: Call waits for one that is an argument, or in a list or map")
+}
+
 // Equal reports whether both are of the same flow run.
 func (f *Future[T]) Equal(other AnyFuture) bool { return other != nil && f.ID() == other.ID() }
 
