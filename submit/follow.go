@@ -7,6 +7,8 @@ import (
 	"iter"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -80,22 +82,32 @@ func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
 	if note.Mode != modeQueue && len(c.executor) == 0 {
 		return nil, fmt.Errorf("submit: %w", errNoExecutor)
 	}
-	// What the last attempt left must not pass for what the next one leaves.
-	if err := deleteRecord(ctx, stored); err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
+	// Claimed first, and by one: others may want the same. Not to be interrupted: whether it is
+	// ours must be known.
+	whole := context.WithoutCancel(ctx)
 	lease := orchestrator.NewLease("submitter", c.length)
-	state, opts := orchestrator.NewState(orchestrator.TypePending, "to be run again"), &orchestrator.SetStateOptions{Force: true, Lease: &lease}
-	if note.Mode == modeQueue {
-		state, opts.Lease = orchestrator.NewState(orchestrator.TypeScheduled, "to be run again"), nil
-	}
-	out, err := runs.SetState(context.WithoutCancel(ctx), stored.ID, state, opts)
+	claim := &orchestrator.SetStateOptions{Force: true, After: stored.State.ID, Lease: &lease}
+	out, err := runs.SetState(whole, stored.ID, orchestrator.NewState(orchestrator.TypePending, "to be run again"), claim)
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
-	run.State = out.State
+	if out.Status != orchestrator.Accepted {
+		return nil, fmt.Errorf("submit: %q: %w: it has become %s meanwhile", stored.ID, orchestrator.ErrUnfinished, out.State.Name)
+	}
+	// What the last attempt left must not pass for what the next one leaves.
+	if err := deleteRecord(whole, stored); err != nil {
+		return nil, fmt.Errorf("submit: %w", errors.Join(err, c.notAgain(whole, runs, stored)))
+	}
 	if note.Mode == modeQueue {
-		return run, nil
+		out, err := runs.SetState(whole, stored.ID, orchestrator.NewState(orchestrator.TypeScheduled, "to be run again"), nil)
+		if err != nil {
+			return nil, fmt.Errorf("submit: %w", errors.Join(err, c.notAgain(whole, runs, stored)))
+		}
+		if out.Status != orchestrator.Accepted { // it is being cancelled: whoever looks next ends it
+			err = runs.Release(whole, lease)
+		}
+		run.State = out.State
+		return run, ours(err)
 	}
 	if err := c.detach(ctx, runs, stored.ID, lease); err != nil {
 		return nil, err
@@ -104,6 +116,14 @@ func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
 		run.State = now.State
 	}
 	return run, nil
+}
+
+// notAgain has a run that cannot be run again be what it was.
+func (c *Client) notAgain(ctx context.Context, runs backend, was *orchestrator.FlowRun) error {
+	state := was.State
+	state.ID = uuid.NewString()
+	_, err := runs.SetState(ctx, was.ID, state, nil)
+	return err
 }
 
 // LogsOptions are the options of [Client.Logs]; nil is the default.

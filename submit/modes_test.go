@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,6 +209,34 @@ func TestRetry(t *testing.T) {
 	}
 	if state := b.ended(t, run.ID); state.Type != orchestrator.TypeCompleted {
 		t.Errorf("ended %+v", state)
+	}
+}
+
+// However many ask for it at once, a run is run again once.
+func TestRetryAtOnce(t *testing.T) {
+	b := newBed(t)
+	file := filepath.Join(t.TempDir(), "n")
+	run := b.run(t, submit.Invocation{Command: sh(`echo x >> "$1"; exit 1`, file)})
+	var asking sync.WaitGroup
+	var accepted atomic.Int32
+	for range 5 {
+		asking.Go(func() {
+			switch _, err := b.client.Retry(t.Context(), run.ID); {
+			case err == nil:
+				accepted.Add(1)
+			case !errors.Is(err, orchestrator.ErrUnfinished):
+				t.Error(err)
+			}
+		})
+	}
+	asking.Wait()
+	b.ended(t, run.ID)
+	text, err := os.ReadFile(file)
+	if err != nil || accepted.Load() < 1 || len(text) != 2*int(1+accepted.Load()) {
+		t.Errorf("%d were told that it is run again, and it ran %d times (%v)", accepted.Load(), len(text)/2, err)
+	}
+	if states := b.states(t, run.ID); len(states) != 3*int(1+accepted.Load()) {
+		t.Errorf("states %v", states)
 	}
 }
 
