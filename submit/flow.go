@@ -60,8 +60,6 @@ type definition struct {
 	in   reflect.Type
 	call func(ctx context.Context, parameters json.RawMessage) (any, error)
 	main atomic.Pointer[string] // the source file that calls Main with it; nil before
-	here environment
-	own  ownProgram
 }
 
 // NewFlow makes a flow of a function. Its name is what the remote side, the backend and the
@@ -296,7 +294,7 @@ func prepare(ctx context.Context, d *definition, b binding, in any) (submitter, 
 	case b.infra.Client != nil:
 		return b.infra.Client, inv, nil
 	}
-	client, err := d.here.client(ctx)
+	client, err := here.client(ctx)
 	return client, inv, err
 }
 

@@ -28,6 +28,9 @@ func (c *Client) Wait(ctx context.Context, id string) (orchestrator.State, error
 	if err != nil {
 		return orchestrator.State{}, err
 	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer context.AfterFunc(c.closed, func() { stop(errClosed) })()
 	state, err := c.watcher(runs).Wait(ctx, id, func(s orchestrator.State) bool { return s.Type.Final() })
 	if err != nil {
 		return orchestrator.State{}, fmt.Errorf("submit: flow run %q: %w", id, err)
@@ -79,8 +82,10 @@ func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if note.Mode != modeQueue && len(c.executor) == 0 {
-		return nil, fmt.Errorf("submit: %w", errNoExecutor)
+	if note.Mode != modeQueue {
+		if err := c.needExecutor(ctx); err != nil {
+			return nil, err
+		}
 	}
 	// Claimed first, and by one: others may want the same. Not to be interrupted: whether it is
 	// ours must be known.
