@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -33,6 +35,7 @@ type submission struct {
 	bucket    *bucket
 	pool      *orchestrator.WorkPool
 	variables map[string]any // job variables as they are kept
+	tokens    []string       // of an execution launcher
 	program   *bundle.Program
 	flow      string
 	lease     orchestrator.Lease
@@ -90,7 +93,10 @@ func (s *submission) place(ctx context.Context) (err error) {
 	}
 	if _, ok := s.variables["command"]; ok {
 		delete(s.variables, "command")
-		s.warn(fmt.Errorf("submit: the job variable %q is not used: flowship sets it; a launcher can stand before it", "command"))
+		s.warn(fmt.Errorf("submit: the job variable %q is not used: flowship sets it; an execution launcher can stand in place of its program", "command"))
+	}
+	if l := s.Launcher; l != nil && len(l.Upload) > 0 && !slices.Equal(l.Upload, l.Execution) {
+		s.warn(errors.New("submit: the upload launcher is not used: this process stores the bundle itself"))
 	}
 	template, err := launch.ParseTemplate(s.pool.BaseJobTemplate)
 	if err != nil {
@@ -98,6 +104,15 @@ func (s *submission) place(ctx context.Context) (err error) {
 	}
 	if err := template.Check(s.variables); err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
+	}
+	if s.tokens, err = executionLauncher(s.pool); err != nil {
+		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
+	}
+	if s.Launcher != nil && len(s.Launcher.Execution) > 0 {
+		s.tokens = s.Launcher.Execution
+	}
+	if len(s.tokens) > 0 && !template.Declares("command") {
+		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{`a launcher has no effect: the base job template has no variable "command"`})
 	}
 	s.bucket, err = s.openBucket(ctx, s.pool)
 	return err
@@ -230,15 +245,8 @@ func (s *submission) newFlowRun() (*orchestrator.NewFlowRun, error) {
 		s.lease = orchestrator.NewLease("submitter", s.length)
 		n.State, n.Lease = orchestrator.NewState(orchestrator.TypePending, ""), &s.lease
 	}
-	tokens, err := executionLauncher(s.pool)
-	if err != nil {
-		return nil, err
-	}
-	if s.Launcher != nil && len(s.Launcher.Execution) > 0 {
-		tokens = s.Launcher.Execution
-	}
-	if len(tokens) > 0 {
-		s.variables["command"] = launch.Join(executorCommand(tokens, n))
+	if len(s.tokens) > 0 {
+		s.variables["command"] = launch.Join(executorCommand(s.tokens, n))
 	}
 	if n.JobVariables, err = json.Marshal(s.variables); err != nil {
 		return nil, &InvalidError{"the job variables are not JSON: " + err.Error()}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,8 +10,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/execute"
@@ -179,11 +178,15 @@ func configure(pool *orchestrator.WorkPool, run *orchestrator.FlowRun, command [
 	}
 	variables := map[string]any{}
 	if len(run.JobVariables) > 0 {
-		if err := json.Unmarshal(run.JobVariables, &variables); err != nil {
+		d := json.NewDecoder(bytes.NewReader(run.JobVariables))
+		d.UseNumber() // as they were written
+		if err := d.Decode(&variables); err != nil {
 			return nil, fmt.Errorf("job variables: %w", err)
 		}
 	}
-	if _, ok := variables["command"]; !ok { // else an execution launcher's
+	// A command that is there is an execution launcher's. A template without the variable leaves
+	// the command to the job.
+	if _, ok := variables["command"]; !ok && template.Declares("command") {
 		variables["command"] = launch.Join(command)
 	}
 	configuration, err := template.Resolve(variables)
@@ -217,6 +220,10 @@ func (a *attempt) watch(ctx context.Context) (watched context.Context, stop func
 	watching.Go(func() {
 		wanted := func(s orchestrator.State) bool { return s.Type == orchestrator.TypeCancelling || s.Type.Final() }
 		state, err := a.Watcher.Wait(watched, a.Run.ID, wanted)
+		// A backend that is away for long may come back. The watcher takes its time to give up.
+		for err != nil && watched.Err() == nil && !errors.Is(err, orchestrator.ErrNotFound) {
+			state, err = a.Watcher.Wait(watched, a.Run.ID, wanted)
+		}
 		if err == nil && state.Type == orchestrator.TypeCancelling {
 			cancel(&askedError{state.Message})
 		}
@@ -225,186 +232,4 @@ func (a *attempt) watch(ctx context.Context) (watched context.Context, stop func
 		cancel(nil)
 		watching.Wait()
 	}
-}
-
-// letGo leaves a run whose end could not be told to whoever looks next.
-func (a *attempt) letGo(ctx context.Context) {
-	if !a.end.State.Type.Final() {
-		// If this fails as well, the lease expires.
-		a.Runs.Release(ctx, a.Launch.Lease)
-	}
-}
-
-// abandon stops what runs for a run that somebody else has ended. That may have been the
-// executor, which then is about to end.
-func (a *attempt) abandon(ctx context.Context, running *launch.Running) (*launch.Exit, error) {
-	soon, stop := context.WithTimeout(ctx, a.Grace)
-	defer stop()
-	if exit, err := running.Wait(soon); exit != nil {
-		return exit, err
-	}
-	if err := running.Stop(ctx, a.Grace); err != nil {
-		return nil, err
-	}
-	return running.Wait(ctx)
-}
-
-// warn notes an error that leaves no doubt about the run.
-func (a *attempt) warn(err error) {
-	if err != nil {
-		a.end.Warnings = append(a.end.Warnings, fmt.Errorf("worker: %w", err))
-	}
-}
-
-// stoppedState is how a run ends that was stopped because of the cause.
-func stoppedState(cause error, message string) orchestrator.State {
-	if errors.Is(cause, ErrStopped) {
-		return orchestrator.NewState(orchestrator.TypeCrashed, message)
-	}
-	return orchestrator.NewState(orchestrator.TypeCancelled, message)
-}
-
-func stopMessage(cause error) string {
-	var asked *askedError
-	switch {
-	case errors.As(cause, &asked):
-		return asked.message
-	case errors.Is(cause, ErrStopped):
-		return cause.Error()
-	}
-	return fmt.Sprintf("cancelled: %v", cause)
-}
-
-// notStarted ends a run that never got an executor.
-func (a *attempt) notStarted(ctx context.Context, err error, stopped bool) (*End, error) {
-	state := orchestrator.NewState(orchestrator.TypeCrashed, "the executor could not be started: "+err.Error())
-	if stopped {
-		state = stoppedState(err, stopMessage(err))
-	}
-	now := time.Now().UTC()
-	settleErr := a.settle(ctx, &execute.Record{ID: a.Run.ID, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now})
-	if !stopped || settleErr != nil {
-		return &a.end, fmt.Errorf("worker: %w", errors.Join(err, settleErr))
-	}
-	return &a.end, nil
-}
-
-// cancel stops the run. It is CANCELLING first, so that whatever the executor says about the
-// command that it is told to stop comes too late.
-func (a *attempt) cancel(ctx context.Context, running *launch.Running, cause error) (*launch.Exit, error) {
-	a.cause = cause
-	message := stopMessage(cause)
-	var asked *askedError
-	var stateErr error
-	if !errors.As(cause, &asked) && !errors.Is(cause, ErrStopped) {
-		_, stateErr = a.Runs.SetState(ctx, a.Run.ID, orchestrator.NewState(orchestrator.TypeCancelling, message), nil)
-	}
-	if err := a.stop(ctx, running); err != nil {
-		message += fmt.Sprintf("; what it started may still run: %v", err)
-		now := time.Now().UTC()
-		endErr := a.settle(ctx, &execute.Record{ID: a.Run.ID, State: stoppedState(cause, message), ExitCode: execute.ExitCancelled, Started: now, Ended: now})
-		return nil, errors.Join(err, stateErr, endErr)
-	}
-	exit, err := running.Wait(ctx)
-	return exit, errors.Join(err, stateErr)
-}
-
-// stop ends what was started, by and by or, when told so, at once.
-func (a *attempt) stop(ctx context.Context, running *launch.Running) error {
-	patient, hurry := context.WithCancel(ctx)
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		select {
-		case <-a.Kill:
-			hurry()
-		case <-patient.Done():
-		}
-	})
-	err := running.Stop(patient, a.Grace)
-	if err != nil && patient.Err() != nil {
-		err = running.Stop(ctx, time.Nanosecond)
-	}
-	hurry()
-	watch.Wait()
-	return err
-}
-
-// conclude reads how the run ended, and fills in what nobody told.
-func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost bool) error {
-	run, err := a.Runs.FlowRun(ctx, a.Run.ID)
-	if err != nil {
-		return err
-	}
-	state := run.State
-	record, err := execute.ReadRecord(ctx, a.results(), a.Run.ID)
-	if err != nil && !errors.Is(err, execute.ErrNoRecord) {
-		if state.Type == orchestrator.TypeCompleted {
-			return err // its result is not known
-		}
-		a.warn(err)
-	}
-	told := record != nil && record.State.Type.Final()
-	if state.Type.Final() && (lost || !told) { // somebody else ended it, and what is left of it is theirs
-		a.ended(&execute.Record{ExitCode: exit.Code}, state)
-		return nil
-	}
-	if !told {
-		record = &execute.Record{ID: a.Run.ID, ExitCode: exit.Code, Started: run.Started, Ended: time.Now().UTC()}
-		if run.Started.IsZero() {
-			record.Started = run.Created
-		}
-	}
-	switch {
-	case state.Type.Final():
-	case stopped:
-		state = stoppedState(a.cause, stopMessage(a.cause))
-	case state.Type == orchestrator.TypeCancelling: // it ended before it was told to
-		state = orchestrator.NewState(orchestrator.TypeCancelled, state.Message)
-	case told: // the executor died in between
-		state = record.State
-		state.ID = uuid.NewString()
-	default:
-		state = orchestrator.NewState(orchestrator.TypeCrashed, "the executor ended without a word about the run, "+exit.Explain())
-	}
-	if told && state.ID == run.State.ID && state.Type == record.State.Type {
-		a.ended(record, state)
-		return nil
-	}
-	record.State = state
-	return a.settle(ctx, record)
-}
-
-// results is the URL of the store of the run's record.
-func (a *attempt) results() string {
-	if a.Run.Results != "" {
-		return a.Run.Results
-	}
-	return a.Run.Bundle.URL
-}
-
-// settle ends the run as the record says, unless it has ended already.
-func (a *attempt) settle(ctx context.Context, r *execute.Record) error {
-	r.ExitCode = exitCode(r.State.Type, r.ExitCode)
-	err := r.Settle(ctx, a.results(), a.Runs)
-	if errors.Is(err, execute.ErrNotRecorded) {
-		a.warn(err)
-		err = nil
-	}
-	a.ended(r, r.State)
-	return err
-}
-
-func (a *attempt) ended(r *execute.Record, state orchestrator.State) {
-	a.end.State, a.end.Result, a.end.ExitCode = state, r.Result, exitCode(state.Type, r.ExitCode)
-}
-
-// exitCode: that of a run which did not complete is not 0.
-func exitCode(t orchestrator.StateType, code int) int {
-	switch {
-	case t == orchestrator.TypeCancelled:
-		return execute.ExitCancelled
-	case t != orchestrator.TypeCompleted && code == 0:
-		return 1
-	}
-	return code
 }

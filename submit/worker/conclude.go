@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// conclude reads how the run ended, and fills in what nobody told.
+func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost bool) error {
+	run, err := a.Runs.FlowRun(ctx, a.Run.ID)
+	if err != nil {
+		return err
+	}
+	state := run.State
+	if superseded, err := a.superseded(ctx, state, lost); superseded || err != nil {
+		a.end.ExitCode = exitCode(a.end.State.Type, exit.Code)
+		return err
+	}
+	record, err := execute.ReadRecord(ctx, a.results(), a.Run.ID)
+	if err != nil && !errors.Is(err, execute.ErrNoRecord) {
+		if state.Type == orchestrator.TypeCompleted {
+			return err // its result is not known
+		}
+		a.warn(err)
+	}
+	told := record != nil && record.State.Type.Final()
+	if state.Type.Final() && (lost || !told) { // somebody else ended it, and what is left of it is theirs
+		a.ended(&execute.Record{ExitCode: exit.Code}, state)
+		return nil
+	}
+	if !told {
+		record = &execute.Record{ID: a.Run.ID, ExitCode: exit.Code, Started: run.Started, Ended: time.Now().UTC()}
+		if run.Started.IsZero() {
+			record.Started = run.Created
+		}
+	}
+	switch {
+	case state.Type.Final():
+	case stopped:
+		state = stoppedState(a.cause, stopMessage(a.cause))
+	case state.Type == orchestrator.TypeCancelling: // it ended before it was told to
+		state = orchestrator.NewState(orchestrator.TypeCancelled, state.Message)
+	case told: // the executor died in between
+		state = record.State
+		state.ID = uuid.NewString()
+	default:
+		state = orchestrator.NewState(orchestrator.TypeCrashed, "the executor ended without a word about the run, "+exit.Explain())
+	}
+	if told && state.ID == run.State.ID && state.Type == record.State.Type {
+		a.ended(record, state)
+		return nil
+	}
+	record.State = state
+	return a.settle(ctx, record)
+}
+
+// superseded reports whether the run has ended and goes on for somebody else: it was asked to be run
+// again before this launcher saw its end. Then it is not this launcher's any more.
+func (a *attempt) superseded(ctx context.Context, state orchestrator.State, lost bool) (bool, error) {
+	if state.Type.Final() {
+		return false, nil
+	}
+	// As long as the lease is held, nobody else ends the run: its executor is gone.
+	if !lost && !errors.Is(a.Runs.Renew(ctx, a.Launch.Lease), orchestrator.ErrLeaseLost) {
+		return false, nil
+	}
+	states, err := a.Runs.States(ctx, a.Run.ID)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range slices.Backward(states) {
+		if s.Type.Final() {
+			a.end.State = s
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// results is the URL of the store of the run's record.
+func (a *attempt) results() string {
+	if a.Run.Results != "" {
+		return a.Run.Results
+	}
+	return a.Run.Bundle.URL
+}
+
+// settle ends the run as the record says, unless it has ended already.
+func (a *attempt) settle(ctx context.Context, r *execute.Record) error {
+	r.ExitCode = exitCode(r.State.Type, r.ExitCode)
+	err := r.Settle(ctx, a.results(), a.Runs)
+	if errors.Is(err, execute.ErrNotRecorded) {
+		a.warn(err)
+		err = nil
+	}
+	a.ended(r, r.State)
+	return err
+}
+
+func (a *attempt) ended(r *execute.Record, state orchestrator.State) {
+	a.end.State, a.end.Result, a.end.ExitCode = state, r.Result, exitCode(state.Type, r.ExitCode)
+}
+
+// exitCode: that of a run which did not complete is not 0.
+func exitCode(t orchestrator.StateType, code int) int {
+	switch {
+	case t == orchestrator.TypeCancelled:
+		return execute.ExitCancelled
+	case t != orchestrator.TypeCompleted && code == 0:
+		return 1
+	}
+	return code
+}

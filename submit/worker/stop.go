@@ -1,0 +1,115 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// letGo leaves a run whose end could not be told to whoever looks next.
+func (a *attempt) letGo(ctx context.Context) {
+	if !a.end.State.Type.Final() {
+		// If this fails as well, the lease expires.
+		a.Runs.Release(ctx, a.Launch.Lease)
+	}
+}
+
+// abandon stops what runs for a run that somebody else has ended. That may have been the
+// executor, which then is about to end.
+func (a *attempt) abandon(ctx context.Context, running *launch.Running) (*launch.Exit, error) {
+	soon, stop := context.WithTimeout(ctx, a.Grace)
+	defer stop()
+	if exit, err := running.Wait(soon); exit != nil {
+		return exit, err
+	}
+	if err := running.Stop(ctx, a.Grace); err != nil {
+		return nil, err
+	}
+	return running.Wait(ctx)
+}
+
+// warn notes an error that leaves no doubt about the run.
+func (a *attempt) warn(err error) {
+	if err != nil {
+		a.end.Warnings = append(a.end.Warnings, fmt.Errorf("worker: %w", err))
+	}
+}
+
+// stoppedState is how a run ends that was stopped because of the cause.
+func stoppedState(cause error, message string) orchestrator.State {
+	if errors.Is(cause, ErrStopped) {
+		return orchestrator.NewState(orchestrator.TypeCrashed, message)
+	}
+	return orchestrator.NewState(orchestrator.TypeCancelled, message)
+}
+
+func stopMessage(cause error) string {
+	var asked *askedError
+	switch {
+	case errors.As(cause, &asked):
+		return asked.message
+	case errors.Is(cause, ErrStopped):
+		return cause.Error()
+	}
+	return fmt.Sprintf("cancelled: %v", cause)
+}
+
+// notStarted ends a run that never got an executor.
+func (a *attempt) notStarted(ctx context.Context, err error, stopped bool) (*End, error) {
+	state := orchestrator.NewState(orchestrator.TypeCrashed, "the executor could not be started: "+err.Error())
+	if stopped {
+		state = stoppedState(err, stopMessage(err))
+	}
+	now := time.Now().UTC()
+	settleErr := a.settle(ctx, &execute.Record{ID: a.Run.ID, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now})
+	if !stopped || settleErr != nil {
+		return &a.end, fmt.Errorf("worker: %w", errors.Join(err, settleErr))
+	}
+	return &a.end, nil
+}
+
+// cancel stops the run. It is CANCELLING first, so that whatever the executor says about the
+// command that it is told to stop comes too late.
+func (a *attempt) cancel(ctx context.Context, running *launch.Running, cause error) (*launch.Exit, error) {
+	a.cause = cause
+	message := stopMessage(cause)
+	var asked *askedError
+	var stateErr error
+	if !errors.As(cause, &asked) && !errors.Is(cause, ErrStopped) {
+		_, stateErr = a.Runs.SetState(ctx, a.Run.ID, orchestrator.NewState(orchestrator.TypeCancelling, message), nil)
+	}
+	if err := a.stop(ctx, running); err != nil {
+		message += fmt.Sprintf("; what it started may still run: %v", err)
+		now := time.Now().UTC()
+		endErr := a.settle(ctx, &execute.Record{ID: a.Run.ID, State: stoppedState(cause, message), ExitCode: execute.ExitCancelled, Started: now, Ended: now})
+		return nil, errors.Join(err, stateErr, endErr)
+	}
+	exit, err := running.Wait(ctx)
+	return exit, errors.Join(err, stateErr)
+}
+
+// stop ends what was started, by and by or, when told so, at once.
+func (a *attempt) stop(ctx context.Context, running *launch.Running) error {
+	patient, hurry := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-a.Kill:
+			hurry()
+		case <-patient.Done():
+		}
+	})
+	err := running.Stop(patient, a.Grace)
+	if err != nil && patient.Err() != nil {
+		err = running.Stop(ctx, time.Nanosecond)
+	}
+	hurry()
+	watch.Wait()
+	return err
+}
