@@ -170,7 +170,8 @@ func (f *Flow[In, Out]) With(o Options) *Flow[In, Out] {
 }
 
 // Run calls the flow where it is bound to and returns what it returned: a direct call, launched
-// from here and waited for. What the flow prints and logs goes to this program's stderr.
+// from here and waited for. What the flow prints and logs goes to this program's stderr. Warnings
+// about the files that travel, here as for the other two, go to the [Logger] of ctx.
 //
 // A run that ended without success is a *[RunError]. When ctx ends, the run is cancelled, and
 // the error is also that of ctx. Input that does not fit the flow is an *[InvalidError], and
@@ -257,6 +258,7 @@ func (b binding) invocation(ctx context.Context, d *definition, parameters json.
 		Name: given(b.opts.Name), Tags: b.opts.Tags, Timeout: given(b.opts.Timeout), Version: given(b.opts.Version), Labels: b.opts.Labels,
 		Retries: given(b.opts.Retries), RetryDelay: given(b.opts.RetryDelay),
 	}
+	inv.Collected = func(files *bundle.Collection) { warnOf(ctx, files) }
 	if inv.Dir == "" && d.dir != "" {
 		if _, err := os.Stat(d.dir); err == nil { // else the program was built elsewhere
 			inv.Dir = d.dir
@@ -337,6 +339,7 @@ func run[Out any](ctx context.Context, d *definition, b binding, in any) (out Ou
 	if err != nil {
 		return out, d.errorf(err)
 	}
+	warnRun(ctx, r)
 	if r.State.Type != completed {
 		return out, d.errorf(&RunError{FlowRunID: r.ID, State: r.State, Message: r.State.Message, cause: ctx.Err()})
 	}
@@ -355,6 +358,7 @@ func send[Out any](ctx context.Context, d *definition, b binding, in any, mode f
 	if err != nil {
 		return nil, d.errorf(err)
 	}
+	warnRun(ctx, r)
 	return newFuture[Out](client, r.ID), nil
 }
 
