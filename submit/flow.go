@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -131,7 +132,8 @@ type Infrastructure struct {
 	Dir string
 	// Launcher stands before the steps' commands.
 	Launcher *launch.Launcher
-	// Client to submit with; nil is one of the environment, as the command line has it.
+	// Client to submit with; nil is that of the environment, as the command line has it: one for
+	// all flows and futures of the program.
 	Client *Client
 	// Platform is the operating system and architecture that the flow runs on, as "linux/arm64".
 	// "" is this one. For another one, the program is built from its source.
@@ -336,12 +338,15 @@ func run[Out any](ctx context.Context, d *definition, b binding, in any) (out Ou
 	}
 	inv.Stdout, inv.Stderr = os.Stderr, os.Stderr
 	r, err := client.Run(ctx, inv)
-	if err != nil {
-		return out, d.errorf(err)
+	ended := r != nil && r.State.Type.Final()
+	if ended {
+		warnRun(ctx, r)
 	}
-	warnRun(ctx, r)
-	if r.State.Type != completed {
-		return out, d.errorf(&RunError{FlowRunID: r.ID, State: r.State, Message: r.State.Message, cause: ctx.Err()})
+	switch {
+	case ended && r.State.Type != completed:
+		return out, d.errorf(&RunError{FlowRunID: r.ID, State: r.State, Message: r.State.Message, cause: cmp.Or(ctx.Err(), err)})
+	case err != nil:
+		return out, d.errorf(err)
 	}
 	if err := decodeResult(r.Result, &out); err != nil {
 		return out, d.errorf(fmt.Errorf("result of flow run %q: %w", r.ID, err))
