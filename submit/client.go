@@ -12,7 +12,6 @@ import (
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
-	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
 )
@@ -53,12 +52,6 @@ type Client struct {
 	runs     backend
 	watching *orchestrator.Watcher
 	buckets  map[string]*bucket // by URL
-}
-
-// bucket is a store of bundles, in a folder.
-type bucket struct {
-	*storage.Store
-	dir string
 }
 
 // OpenClient returns a client of the embedded default. It touches nothing yet.
@@ -162,54 +155,6 @@ func (c *Client) watcher(runs backend) *orchestrator.Watcher {
 		c.watching = orchestrator.NewWatcher(runs, 0)
 	}
 	return c.watching
-}
-
-// openBucket returns the store of the pool's bundles.
-func (c *Client) openBucket(ctx context.Context, pool *orchestrator.WorkPool) (*bucket, error) {
-	dir, err := storageDir(pool)
-	if err != nil {
-		return nil, fmt.Errorf("submit: work pool %q: %w", pool.Name, err)
-	}
-	if dir == "" {
-		dir = c.path("store")
-	}
-	url, err := storage.FolderURL(dir)
-	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if b := c.buckets[url]; b != nil {
-		return b, nil
-	}
-	store, err := storage.Open(ctx, url, &storage.OpenOptions{Create: true})
-	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
-	b := &bucket{Store: store, dir: dir}
-	c.buckets[url] = b
-	c.sweep(ctx, b)
-	return b, nil
-}
-
-// stale is the age at which a temporary file or directory is taken for one whose owner was
-// killed.
-const stale = 24 * time.Hour
-
-// sweep removes, once a day, what killed processes left in the store. Nothing depends on it.
-func (c *Client) sweep(ctx context.Context, b *bucket) {
-	note := c.path("swept")
-	if b.dir != c.path("store") {
-		note = filepath.Join(b.dir, ".swept")
-	}
-	if info, err := os.Stat(note); err == nil && time.Since(info.ModTime()) < stale {
-		return
-	}
-	if os.WriteFile(note, nil, 0o600) == nil {
-		now := time.Now()
-		os.Chtimes(note, now, now)
-		b.Sweep(ctx, stale)
-	}
 }
 
 // temporary makes a directory for files on their way, and removes what killed processes left.

@@ -7,8 +7,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -61,74 +59,6 @@ func (c *Client) Cancel(ctx context.Context, ref string) (orchestrator.State, er
 		return out.State, nil
 	}
 	return out.State, fmt.Errorf("submit: flow run %q cannot be cancelled: %s", run.Name, out.Reason)
-}
-
-// Retry has the flow run that ref means run again, with the same bundle: one that waited in a work
-// pool waits there again, another one is launched from here as by [Client.Submit]. A run that
-// goes on is orchestrator.ErrUnfinished.
-func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
-	stored, err := c.findFlowRun(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	if !stored.State.Type.Final() {
-		return nil, fmt.Errorf("submit: %q: %w: it is %s", stored.ID, orchestrator.ErrUnfinished, stored.State.Name)
-	}
-	run, note, err := runOf(stored)
-	if err != nil {
-		return nil, fmt.Errorf("submit: flow run %q: %w", stored.ID, err)
-	}
-	runs, err := c.openRuns(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if note.Mode != modeQueue {
-		if err := c.needExecutor(ctx); err != nil {
-			return nil, err
-		}
-	}
-	// Claimed first, and by one: others may want the same. Not to be interrupted: whether it is
-	// ours must be known.
-	whole := context.WithoutCancel(ctx)
-	lease := orchestrator.NewLease("submitter", c.length)
-	claim := &orchestrator.SetStateOptions{Force: true, After: stored.State.ID, Lease: &lease}
-	out, err := runs.SetState(whole, stored.ID, orchestrator.NewState(orchestrator.TypePending, "to be run again"), claim)
-	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
-	if out.Status != orchestrator.Accepted {
-		return nil, fmt.Errorf("submit: %q: %w: it has become %s meanwhile", stored.ID, orchestrator.ErrUnfinished, out.State.Name)
-	}
-	// What the last attempt left must not pass for what the next one leaves.
-	if err := deleteRecord(whole, stored); err != nil {
-		return nil, fmt.Errorf("submit: %w", errors.Join(err, c.notAgain(whole, runs, stored)))
-	}
-	if note.Mode == modeQueue {
-		out, err := runs.SetState(whole, stored.ID, orchestrator.NewState(orchestrator.TypeScheduled, "to be run again"), nil)
-		if err != nil {
-			return nil, fmt.Errorf("submit: %w", errors.Join(err, c.notAgain(whole, runs, stored)))
-		}
-		if out.Status != orchestrator.Accepted { // it is being cancelled: whoever looks next ends it
-			err = runs.Release(whole, lease)
-		}
-		run.State = out.State
-		return run, ours(err)
-	}
-	if err := c.detach(ctx, runs, stored.ID, lease); err != nil {
-		return nil, err
-	}
-	if now, err := runs.FlowRun(ctx, stored.ID); err == nil {
-		run.State = now.State
-	}
-	return run, nil
-}
-
-// notAgain has a run that cannot be run again be what it was.
-func (c *Client) notAgain(ctx context.Context, runs backend, was *orchestrator.FlowRun) error {
-	state := was.State
-	state.ID = uuid.NewString()
-	_, err := runs.SetState(ctx, was.ID, state, nil)
-	return err
 }
 
 // LogsOptions are the options of [Client.Logs]; nil is the default.

@@ -4,13 +4,13 @@ package submit_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,31 +212,55 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// However many ask for it at once, a run is run again once.
+// Of several who want a run to be run again, one gets it.
 func TestRetryAtOnce(t *testing.T) {
 	b := newBed(t)
-	file := filepath.Join(t.TempDir(), "n")
-	run := b.run(t, submit.Invocation{Command: sh(`echo x >> "$1"; exit 1`, file)})
-	var asking sync.WaitGroup
-	var accepted atomic.Int32
-	for range 5 {
-		asking.Go(func() {
-			switch _, err := b.client.Retry(t.Context(), run.ID); {
-			case err == nil:
-				accepted.Add(1)
-			case !errors.Is(err, orchestrator.ErrUnfinished):
+	counter, enough := filepath.Join(t.TempDir(), "n"), filepath.Join(t.TempDir(), "enough")
+	command := sh(`echo x >> "$1"; [ $(wc -l < "$1") = 1 ] || until [ -e "$2" ]; do sleep 0.01; done`, counter, enough)
+	for _, queued := range []bool{false, true} {
+		var id string
+		if queued {
+			run, err := b.client.SubmitToWorkPool(t.Context(), submit.Invocation{Command: command})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.client.Cancel(t.Context(), run.ID); err != nil {
+				t.Fatal(err)
+			}
+			id = run.ID
+		} else {
+			id = b.run(t, submit.Invocation{Command: command}).ID
+		}
+		const several = 4
+		var errs [several]error
+		var all sync.WaitGroup
+		for i := range several {
+			client := b.open(t)
+			all.Go(func() { _, errs[i] = client.Retry(t.Context(), id) })
+		}
+		all.Wait()
+		again := 0
+		for _, err := range errs {
+			if err == nil {
+				again++
+			} else if !errors.Is(err, orchestrator.ErrUnfinished) {
 				t.Error(err)
 			}
-		})
+		}
+		want := []string{"Scheduled", "Cancelled", "Pending", "Scheduled"}
+		if !queued {
+			want = []string{"Pending", "Running", "Completed", "Pending", "Running", "Completed"}
+			if err := os.WriteFile(enough, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b.ended(t, id)
+		}
+		if diff := cmp.Diff(want, b.states(t, id)); diff != "" || again != 1 {
+			t.Errorf("%d were to run it again, queued %t: states (-want +got):\n%s", again, queued, diff)
+		}
 	}
-	asking.Wait()
-	b.ended(t, run.ID)
-	text, err := os.ReadFile(file)
-	if err != nil || accepted.Load() < 1 || len(text) != 2*int(1+accepted.Load()) {
-		t.Errorf("%d were told that it is run again, and it ran %d times (%v)", accepted.Load(), len(text)/2, err)
-	}
-	if states := b.states(t, run.ID); len(states) != 3*int(1+accepted.Load()) {
-		t.Errorf("states %v", states)
+	if ran, err := os.ReadFile(counter); err != nil || string(ran) != "x\nx\n" {
+		t.Errorf("it ran %q, %v", ran, err)
 	}
 }
 
@@ -287,7 +311,7 @@ func TestTypeOfWorkPool(t *testing.T) {
 func TestPoolStorage(t *testing.T) {
 	b := newBed(t)
 	dir := filepath.Join(t.TempDir(), "bund les")
-	if err := b.client.ConfigureLocalStorage(t.Context(), "local", dir, nil); err != nil {
+	if err := b.client.ConfigureStorage(t.Context(), "local", submit.StorageSettings{Type: submit.StorageLocal, Place: dir}); err != nil {
 		t.Fatal(err)
 	}
 	run := b.run(t, submit.Invocation{Dir: tree(t, map[string]string{"a.txt": "a"}), Include: []string{"a.txt"}, Command: sh("cat a.txt")})
@@ -300,7 +324,8 @@ func TestPoolStorage(t *testing.T) {
 		}
 	}
 	got, err := b.client.Storage(t.Context(), "local")
-	if diff := cmp.Diff(&submit.PoolStorage{Type: "Local", Upload: map[string]any{"path": dir}, Execution: map[string]any{"path": dir}}, got); err != nil || diff != "" {
+	options, _ := json.Marshal(map[string]string{"path": dir})
+	if diff := cmp.Diff(&submit.PoolStorage{Type: submit.StorageLocal, Upload: options, Execution: options}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }

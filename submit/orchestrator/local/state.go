@@ -45,8 +45,8 @@ func decide(ctx context.Context, tx *transaction, run *present, proposed orchest
 	switch {
 	case run.known && current.ID != proposed.ID:
 		return &orchestrator.Outcome{Status: orchestrator.Rejected, State: current, Reason: "this state was set before, and another one followed"}, nil
-	case opts.After != "" && current.ID != opts.After && !run.known:
-		return &orchestrator.Outcome{Status: orchestrator.Aborted, State: current, Reason: fmt.Sprintf("the flow run has become %s meanwhile", current.Name)}, nil
+	case opts.Follows != "" && current.ID != opts.Follows && !run.known:
+		return &orchestrator.Outcome{Status: orchestrator.Rejected, State: current, Reason: fmt.Sprintf("the flow run has become %s meanwhile", current.Name)}, nil
 	case opts.Force && !run.known:
 		return &orchestrator.Outcome{Status: orchestrator.Accepted, State: proposed}, nil
 	}
