@@ -224,7 +224,7 @@ func (x *execution) claim(ctx context.Context, name string) (*orchestrator.Outco
 	if run.State.Type == orchestrator.TypeRunning || run.State.AwaitsRetry() {
 		return &orchestrator.Outcome{Status: orchestrator.Aborted, State: run.State, Reason: "another executor has begun"}, nil
 	}
-	return x.Runs.SetState(ctx, x.FlowRunID, state, &orchestrator.SetStateOptions{After: run.State.ID})
+	return x.Runs.SetState(ctx, x.FlowRunID, state, &orchestrator.SetStateOptions{Follows: run.State.ID})
 }
 
 // unlessStopped runs do, and gives it up when a signal comes.

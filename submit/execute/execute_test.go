@@ -98,8 +98,8 @@ func (r *runs) SetState(_ context.Context, id string, proposed orchestrator.Stat
 		return nil, fmt.Errorf("%q: %w", id, orchestrator.ErrNotFound)
 	}
 	current := r.states[len(r.states)-1]
-	if opts != nil && opts.After != "" && opts.After != current.ID {
-		return &orchestrator.Outcome{Status: orchestrator.Aborted, State: current}, nil
+	if opts != nil && opts.Follows != "" && opts.Follows != current.ID {
+		return &orchestrator.Outcome{Status: orchestrator.Rejected, State: current}, nil
 	}
 	out := orchestrator.Decide(current, proposed, orchestrator.RunFacts{Policy: r.policy, RunCount: r.count})
 	if out.State.ID != current.ID {
