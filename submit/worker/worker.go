@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -223,7 +224,7 @@ func (w *Worker) take(ctx, whole context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		lease := orchestrator.NewLease("worker "+w.Name, w.launcher.Lease)
+		lease := orchestrator.NewLease("worker "+strings.TrimPrefix(w.Name, "worker "), w.launcher.Lease)
 		// Not to be interrupted: whether the run is ours must be known.
 		out, err := w.runs.SetState(context.WithoutCancel(ctx), run.ID, orchestrator.NewState(orchestrator.TypePending, ""), &orchestrator.SetStateOptions{Lease: &lease})
 		if errors.Is(err, orchestrator.ErrNotFound) {
