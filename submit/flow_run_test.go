@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -94,6 +95,29 @@ func TestDeleteOrClaim(t *testing.T) {
 			t.Errorf("deleting: %v; claiming: %v; the document: %v", deleting, claiming, err)
 		}
 	}
+}
+
+// A run that waits for its next attempt keeps what it needs to be run again.
+func TestDeleteFlowRunAwaitingRetry(t *testing.T) {
+	b := newBed(t)
+	run, err := b.client.Submit(t.Context(), submit.Invocation{Retries: 1, RetryDelay: time.Hour, Command: []string{"false"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it awaits its retry", func() bool {
+		state, err := b.client.State(t.Context(), run.ID)
+		return err == nil && state.AwaitsRetry()
+	})
+	if _, err := b.client.DeleteFlowRun(t.Context(), run.ID); !errors.Is(err, orchestrator.ErrUnfinished) {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff([]string{run.Bundle.Key}, b.stored(t)); diff != "" {
+		t.Errorf("the store (-want +got):\n%s", diff)
+	}
+	if _, err := b.client.Cancel(t.Context(), run.ID); err != nil {
+		t.Fatal(err)
+	}
+	b.ended(t, run.ID)
 }
 
 // Deleting a run leaves alone what other runs have in common with it.

@@ -26,6 +26,9 @@ func (c *Client) Wait(ctx context.Context, id string) (orchestrator.State, error
 	if err != nil {
 		return orchestrator.State{}, err
 	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer context.AfterFunc(c.closed, func() { stop(errClosed) })()
 	state, err := c.watcher(runs).Wait(ctx, id, func(s orchestrator.State) bool { return s.Type.Final() })
 	if err != nil {
 		return orchestrator.State{}, fmt.Errorf("submit: flow run %q: %w", id, err)

@@ -4,6 +4,7 @@ package submit_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -293,7 +294,7 @@ func TestUnknownJobVariable(t *testing.T) {
 func TestPoolStorage(t *testing.T) {
 	b := newBed(t)
 	dir := filepath.Join(t.TempDir(), "bund les")
-	if err := b.client.ConfigureLocalStorage(t.Context(), "local", dir, nil); err != nil {
+	if err := b.client.ConfigureStorage(t.Context(), "local", submit.StorageSettings{Type: submit.StorageLocal, Place: dir}); err != nil {
 		t.Fatal(err)
 	}
 	run := b.run(t, submit.Invocation{Dir: tree(t, map[string]string{"a.txt": "a"}), Include: []string{"a.txt"}, Command: sh("cat a.txt")})
@@ -306,7 +307,8 @@ func TestPoolStorage(t *testing.T) {
 		}
 	}
 	got, err := b.client.Storage(t.Context(), "local")
-	if diff := cmp.Diff(&submit.PoolStorage{Type: "Local", Upload: map[string]any{"path": dir}, Execution: map[string]any{"path": dir}}, got); err != nil || diff != "" {
+	options, _ := json.Marshal(map[string]string{"path": dir})
+	if diff := cmp.Diff(&submit.PoolStorage{Type: submit.StorageLocal, Upload: options, Execution: options}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }

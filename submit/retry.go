@@ -31,8 +31,8 @@ func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
 	}
 	if note.Mode == modeQueue {
 		_, err = runs.WorkPool(ctx, stored.WorkPool)
-	} else if len(c.executor) == 0 {
-		err = errNoExecutor
+	} else {
+		err = c.needExecutor(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)

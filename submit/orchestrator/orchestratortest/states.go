@@ -269,7 +269,18 @@ func testForce(b *bed) {
 	force(id, failed, nil)
 	force(id, failed, nil)
 	b.diff("infrastructure of one that has ended", "4712", b.run(id).Infrastructure)
-	force(id, state("SCHEDULED"), nil)
+	scheduled := state("SCHEDULED")
+	for _, after := range []string{lease.ID, failed.ID, failed.ID} { // not that one, that one, that one again
+		out, err := b.SetState(b.Context(), id, scheduled, &orchestrator.SetStateOptions{Force: true, Follows: after})
+		b.must(err)
+		status, holds := orchestrator.Accepted, scheduled.ID
+		if after == lease.ID {
+			status, holds = orchestrator.Rejected, failed.ID
+		}
+		if out.Status != status || out.State.ID != holds {
+			b.Errorf("after %s: %+v", after, out)
+		}
+	}
 	if run := b.run(id); run.Infrastructure != "" || !run.Ended.IsZero() {
 		b.Errorf("queued anew: infrastructure %q, ended %v", run.Infrastructure, run.Ended)
 	}
