@@ -286,10 +286,10 @@ func (w *Worker) launch(ctx context.Context, run *orchestrator.FlowRun, lease or
 		}
 	}
 	switch {
+	case end != nil && end.State.Type == orchestrator.TypeCrashed: // the message says what err does
+		log.Error("flow run crashed", "message", end.State.Message)
 	case err != nil:
 		log.Error("flow run could not be seen to its end", "error", err)
-	case end.State.Type == orchestrator.TypeCrashed:
-		log.Error("flow run crashed", "message", end.State.Message)
 	default:
 		log.Info("flow run ended", "state", end.State.Name, "exit_code", end.ExitCode)
 	}
