@@ -180,7 +180,11 @@ func (f *Future[T]) errorf(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = fmt.Errorf("%w: %w", ended, err)
 	}
-	return fmt.Errorf("flow run %q: %w", f.id, err)
+	named := fmt.Sprintf("flow run %q: ", f.id)
+	if strings.HasPrefix(err.Error(), named) {
+		return err
+	}
+	return fmt.Errorf("%s%w", named, err)
 }
 
 // Result waits for the run and returns what the flow returned, or a *[RunError].
