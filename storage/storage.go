@@ -66,6 +66,10 @@ type Store struct {
 type OpenOptions struct {
 	// Create makes the folder of a file:// URL if there is none. Only its owner may enter it.
 	Create bool
+	// Credentials are for an object store that has an opener; nil is those of the environment.
+	Credentials *Credentials
+	// Openers open the URLs of a scheme. One that is not here is opened as gocloud.dev does.
+	Openers map[string]Opener
 }
 
 // Open opens the bucket at url. A folder that does not exist is ErrNotFound.
@@ -78,7 +82,7 @@ func Open(ctx context.Context, url string, opts *OpenOptions) (*Store, error) {
 	if s.folder {
 		s.dir, s.bucket, err = openFolder(url, opts.Create)
 	} else {
-		s.bucket, err = blob.OpenBucket(ctx, url)
+		s.bucket, err = openBucket(ctx, url, opts)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = ErrNotFound

@@ -1,0 +1,81 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"gocloud.dev/blob"
+)
+
+// Credentials open a bucket as somebody else than the environment says. They are secrets: no
+// printed form shows them, and no URL holds them. At most one of the fields is set.
+type Credentials struct {
+	AWS    *AWSCredentials
+	Google *GoogleCredentials
+	Azure  *AzureCredentials
+}
+
+// AWSCredentials are for S3 and what speaks its language. What is empty, the environment says.
+type AWSCredentials struct {
+	AccessKeyID, SecretAccessKey, SessionToken string
+	Profile, Region                            string
+	Endpoint                                   string // URL of another server than Amazon's
+	SkipVerify                                 bool   // do not verify the server's certificate
+	CertFile                                   string // certificates to trust instead of the system's
+	Role                                       *AWSRole
+}
+
+// AWSRole is a role that is assumed with the credentials.
+type AWSRole struct {
+	ARN, SessionName, ExternalID, Policy, SourceIdentity string
+	Duration                                             time.Duration // 0 is the service's default
+	PolicyARNs                                           []string
+}
+
+// GoogleCredentials are those of a service account.
+type GoogleCredentials struct {
+	Key []byte // the service account's key file
+}
+
+// AzureCredentials are a connection string, or else an account with, if all three are there, an
+// application of its directory.
+type AzureCredentials struct {
+	ConnectionString                 string
+	AccountURL                       string
+	TenantID, ClientID, ClientSecret string
+}
+
+const hidden = "********"
+
+// Format hides the secrets.
+func (Credentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
+
+// Format hides the secrets.
+func (AWSCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
+
+// Format hides the secrets.
+func (GoogleCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
+
+// Format hides the secrets.
+func (AzureCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
+
+// Opener opens the bucket at a URL; nil credentials are those of the environment.
+type Opener func(ctx context.Context, url *url.URL, credentials *Credentials) (*blob.Bucket, error)
+
+// openBucket opens what is no folder.
+func openBucket(ctx context.Context, raw string, opts *OpenOptions) (*blob.Bucket, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, errors.New("not a valid URL")
+	}
+	if open := opts.Openers[u.Scheme]; open != nil {
+		return open(ctx, u, opts.Credentials)
+	}
+	if opts.Credentials != nil {
+		return nil, fmt.Errorf("credentials are given, and nothing here opens %s:// with any", u.Scheme)
+	}
+	return blob.OpenBucket(ctx, raw)
+}
