@@ -8,7 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -62,9 +65,26 @@ func (p *place) installed(ctx context.Context, key string, build func(dir string
 	return dir, nil
 }
 
+// goProgram installs a program from its module, module/path@version, and returns its path.
+func (p *place) goProgram(ctx context.Context, module string) (string, error) {
+	source, version, _ := strings.Cut(module, "@")
+	name := path.Base(source)
+	dir, err := p.installed(ctx, name+"-"+version, func(dir string) error {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		_, err := tool(ctx, []string{"GOBIN=" + dir, "GOFLAGS=-trimpath", "GOOS=", "GOARCH=", "CGO_ENABLED=0"}, "go", "install", module)
+		return err
+	})
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return filepath.Join(dir, name), err
+}
+
 // lock waits until this process alone holds the lock on a file; the file remains.
-func lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+func lock(ctx context.Context, name string, waiting func()) (unlock func(), err error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +95,7 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 		switch {
 		case err != nil:
 			f.Close()
-			return nil, fmt.Errorf("lock %q: %w", path, err)
+			return nil, fmt.Errorf("lock %q: %w", name, err)
 		case ok:
 			return func() { f.Close() }, nil
 		case first:

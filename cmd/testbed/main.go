@@ -13,8 +13,15 @@
 //
 //	FLOWSHIP_TEST_REQUIRED     1: a test that finds its server missing must fail, where it would otherwise be skipped;
 //	                           not with -servers
+//	FLOWSHIP_TEST_SERVERS      the names of the servers that were started, separated by commas: of these, none may be missing
 //	FLOWSHIP_TEST_PYTHON       a Python interpreter that has Prefect
 //	FLOWSHIP_TEST_PREFECT_API  the API URL of a Prefect server with an empty database
+//	FLOWSHIP_TEST_S3           the URL of an empty bucket, as storage.Open takes it, of an S3 server (versitygw), with
+//	                           AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+//	FLOWSHIP_TEST_GCS          the same of a Google Cloud Storage server (fake-gcs-server), with STORAGE_EMULATOR_HOST
+//	FLOWSHIP_TEST_AZURE        the same of an Azure Blob Storage server (azurite), with AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY
+//
+// The variables that are the clouds' own also keep the command from using whatever account the user has.
 //
 // The exit code is the command's; 2 for a usage error; 3 where a server could not be started; 128 and the number of the signal where a
 // signal ended the command. go run, for its part, exits with 1 for every code but 0.
@@ -36,6 +43,9 @@ import (
 func servers() []server {
 	return []server{
 		{name: "prefect", gives: []string{"FLOWSHIP_TEST_PYTHON", "FLOWSHIP_TEST_PREFECT_API"}, start: startPrefect},
+		{name: "s3", gives: []string{"FLOWSHIP_TEST_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, start: startS3},
+		{name: "gcs", gives: []string{"FLOWSHIP_TEST_GCS", "STORAGE_EMULATOR_HOST"}, start: startGCS},
+		{name: "azure", gives: []string{"FLOWSHIP_TEST_AZURE", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY"}, start: startAzure},
 	}
 }
 
@@ -83,7 +93,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 3
 	}
 	defer bed.stop()
-	env := bed.env
+	env := append(bed.env, "FLOWSHIP_TEST_SERVERS="+names(chosen))
 	if *only == "" {
 		env = append(env, "FLOWSHIP_TEST_REQUIRED=1")
 	}
@@ -92,6 +102,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "testbed: %v\n", err)
 	}
 	return code
+}
+
+func names(chosen []server) string {
+	var all []string
+	for _, s := range chosen {
+		all = append(all, s.name)
+	}
+	return strings.Join(all, ",")
 }
 
 // choose returns the servers with the names in only, all without names.

@@ -153,12 +153,17 @@ func (d *daemon) stop() {
 
 // ready waits until a GET of url answers 200.
 func (d *daemon) ready(ctx context.Context, url string, within time.Duration) error {
+	return d.waitFor(ctx, url, within, func(ctx context.Context) bool { return answers(ctx, url) })
+}
+
+// waitFor waits until answered reports that the server, which serves url, does.
+func (d *daemon) waitFor(ctx context.Context, url string, within time.Duration, answered func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if answers(ctx, url) {
+		if answered(ctx) {
 			return nil
 		}
 		select {
