@@ -23,7 +23,7 @@ func (c *Client) repeat(ctx context.Context, method, path string, body []byte) (
 			return r.body, nil
 		}
 		again, counted := c.worthRepeating(ctx, r, err)
-		if !again || try > c.settings.MaxRetries {
+		if !again || counted && try > c.settings.MaxRetries {
 			return nil, c.failure(method, path, r, err)
 		}
 		if err := c.wait(ctx, c.delay(try, r)); err != nil {
