@@ -11,7 +11,7 @@ import (
 )
 
 // Credentials open a bucket as somebody else than the environment says. They are secrets: no
-// printed form shows them, and no URL holds them. At most one of the fields is set.
+// printed or encoded form shows them, and no URL holds them. At most one of the fields is set.
 type Credentials struct {
 	AWS    *AWSCredentials
 	Google *GoogleCredentials
@@ -53,14 +53,26 @@ const hidden = "********"
 // Format hides the secrets.
 func (Credentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
 
+// MarshalText hides the secrets.
+func (Credentials) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
 // Format hides the secrets.
 func (AWSCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
+
+// MarshalText hides the secrets.
+func (AWSCredentials) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // Format hides the secrets.
 func (GoogleCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
 
+// MarshalText hides the secrets.
+func (GoogleCredentials) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
 // Format hides the secrets.
 func (AzureCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
+
+// MarshalText hides the secrets.
+func (AzureCredentials) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // Opener opens the bucket at a URL; nil credentials are those of the environment.
 type Opener func(ctx context.Context, url *url.URL, credentials *Credentials) (*blob.Bucket, error)

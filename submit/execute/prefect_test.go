@@ -268,7 +268,7 @@ func TestRunForPrefectSignal(t *testing.T) {
 	}
 	signals := make(chan os.Signal, 1)
 	signals <- syscall.SIGTERM
-	got = p.run(t, p.digest, "sleep 600", execute.Options{Signals: signals})
+	got = p.run(t, p.digest, "exec sleep 600", execute.Options{Signals: signals})
 	if got.code != 143 {
 		t.Errorf("before it was started: code %d, %v", got.code, got.err)
 	}
