@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -48,46 +47,44 @@ type AzureCredentials struct {
 	TenantID, ClientID, ClientSecret string
 }
 
-const hidden = "********"
-
 // Format hides the secrets.
-func (Credentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
+func (Credentials) Format(f fmt.State, _ rune) { f.Write([]byte(redacted)) }
 
 // MarshalText hides the secrets.
-func (Credentials) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+func (Credentials) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Format hides the secrets.
-func (AWSCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
+func (AWSCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(redacted)) }
 
 // MarshalText hides the secrets.
-func (AWSCredentials) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+func (AWSCredentials) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Format hides the secrets.
-func (GoogleCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
+func (GoogleCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(redacted)) }
 
 // MarshalText hides the secrets.
-func (GoogleCredentials) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+func (GoogleCredentials) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Format hides the secrets.
-func (AzureCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(hidden)) }
+func (AzureCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(redacted)) }
 
 // MarshalText hides the secrets.
-func (AzureCredentials) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+func (AzureCredentials) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Opener opens the bucket at a URL; nil credentials are those of the environment.
+// Opener opens the bucket at a URL, which has no prefix any more; nil credentials are those of the
+// environment.
 type Opener func(ctx context.Context, url *url.URL, credentials *Credentials) (*blob.Bucket, error)
 
-// openBucket opens what is no folder.
-func openBucket(ctx context.Context, raw string, opts *OpenOptions) (*blob.Bucket, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, errors.New("not a valid URL")
+// openWith opens the bucket, and what is below the URL's prefix in it.
+func openWith(ctx context.Context, open Opener, u *url.URL, credentials *Credentials) (*blob.Bucket, error) {
+	query := u.Query()
+	prefix := query.Get("prefix")
+	query.Del("prefix")
+	bare := *u
+	bare.RawQuery = query.Encode()
+	bucket, err := open(ctx, &bare, credentials)
+	if err != nil || prefix == "" {
+		return bucket, err
 	}
-	if open := opts.Openers[u.Scheme]; open != nil {
-		return open(ctx, u, opts.Credentials)
-	}
-	if opts.Credentials != nil {
-		return nil, fmt.Errorf("credentials are given, and nothing here opens %s:// with any", u.Scheme)
-	}
-	return blob.OpenBucket(ctx, raw)
+	return blob.PrefixedBucket(bucket, prefix), nil
 }

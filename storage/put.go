@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"gocloud.dev/blob"
 )
@@ -25,11 +26,30 @@ type PutOptions struct {
 	Progress func(bytes int64)
 }
 
+// Up to this size an object is put without a look whether it is there: the condition in the
+// request says so as well. Of a larger one the body would travel in vain, and S3 cuts the
+// connection when it refuses it.
+const lookFirst = 1 << 20
+
+// Memory that an upload may take for parts on their way, and the size of a part as long as the
+// store takes so many.
+const (
+	uploadMemory = 48 << 20
+	uploadPart   = 8 << 20
+	maxParts     = 10_000 // of S3; Azure takes more
+)
+
+// How long parts that are on their way may take after the caller gave up. A store that is asked
+// in order also forgets the parts that it has.
+const uploadGrace = 5 * time.Second
+
 // contentType is that of all objects: what they are is said by the document, not by a server.
 const contentType = "application/octet-stream"
 
 // Put stores what r holds under the key, unless the object is there already. It reports whether
-// it stored anything. An object that is there with another size or digest is ErrConflict.
+// it stored anything. An object that is there with another size or digest is ErrConflict. What
+// is large travels in parts, several at once, and takes at most 128 MiB of memory. Of an upload
+// that fails nothing can be seen; its parts are removed where the store still answers.
 func (s *Store) Put(ctx context.Context, key string, r io.Reader, opts PutOptions) (stored bool, err error) {
 	if err := checkKey(key); err != nil {
 		return false, s.fail("put", key, err)
@@ -37,7 +57,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, opts PutOption
 	if s.folder && isTemporary(key) {
 		return false, s.fail("put", key, errors.New("the key looks like the name of a temporary file"))
 	}
-	if !opts.Replace {
+	if !opts.Replace && (s.local || opts.Size > lookFirst) {
 		if there, err := s.there(ctx, key, &opts); there || err != nil {
 			return false, s.fail("put", key, err)
 		}
@@ -54,6 +74,9 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, opts PutOption
 		} else if errors.Is(lookErr, ErrConflict) {
 			err = lookErr
 		}
+	}
+	if kindOf(err) == ErrNotFound { // a new object needs nothing but its bucket
+		err = fmt.Errorf("%w: the bucket does not exist", ErrNotFound)
 	}
 	return false, s.fail("put", key, err)
 }
@@ -74,26 +97,56 @@ func (s *Store) there(ctx context.Context, key string, opts *PutOptions) (bool, 
 	return true, nil
 }
 
-func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOptions) error {
-	// A driver keeps what it got when its writer is closed, also after a failure; only a
-	// cancelled context has it thrown away.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w := &blob.WriterOptions{ContentType: contentType, IfNotExist: !opts.Replace}
+func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOptions) (err error) {
+	part := max(uploadPart, opts.Size/(maxParts-1)+1)
+	w := &blob.WriterOptions{
+		ContentType:    contentType,
+		IfNotExist:     !opts.Replace,
+		BufferSize:     int(part),
+		MaxConcurrency: int(max(1, uploadMemory/part-1)),
+	}
 	if opts.SHA256 != (Digest{}) {
 		w.Metadata = map[string]string{metadataDigest: hex.EncodeToString(opts.SHA256[:])}
 	}
-	src := &source{r: r, left: opts.Size, cancel: cancel, progress: opts.Progress}
-	if s.folder {
-		return s.sendFile(ctx, cancel, key, src, w)
+	src := &source{r: r, ctx: ctx, left: opts.Size, moves: moves{progress: opts.Progress}}
+	if s.careful {
+		// The driver ends in order when its source does; a context that ends keeps it from that.
+		soft, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(ctx, func() {
+			t := time.AfterFunc(uploadGrace, cancel)
+			context.AfterFunc(soft, func() { t.Stop() })
+		})()
+		ctx = soft
 	}
-	// Not through a Writer: azureblob's panics when the upload fails early.
-	return s.bucket.Upload(ctx, key, src, w)
+	pending := min(opts.Size, uploadMemory+2*uploadPart)
+	if s.local {
+		pending = 0
+	}
+	patient, p := s.patiently(ctx, pending)
+	ctx, src.patience = patient, p
+	if !s.careful {
+		// A driver keeps what it got when its writer is closed, also after a failure; only a
+		// cancelled context has it thrown away.
+		cancelled, cancel := context.WithCancel(ctx)
+		defer cancel()
+		ctx, src.cancel = cancelled, cancel
+	}
+	if s.folder {
+		err = s.sendFile(ctx, src, key, w)
+	} else {
+		// Not through a Writer: azureblob's panics when the upload fails early.
+		err = s.bucket.Upload(ctx, key, src, w)
+	}
+	if err = p.end(patient, err); err != nil && src.err != nil {
+		return src.err // whatever the driver makes of it
+	}
+	return err
 }
 
 // sendFile writes into a folder. Upload would rename the temporary file even if the disk was
 // full before its end, and would not force it to the disk first.
-func (s *Store) sendFile(ctx context.Context, cancel func(), key string, src *source, opts *blob.WriterOptions) error {
+func (s *Store) sendFile(ctx context.Context, src *source, key string, opts *blob.WriterOptions) error {
 	var file *os.File
 	opts.BeforeWrite = func(as func(any) bool) error {
 		if !as(&file) {
@@ -109,7 +162,7 @@ func (s *Store) sendFile(ctx context.Context, cancel func(), key string, src *so
 		err = file.Sync()
 	}
 	if err != nil {
-		cancel()
+		src.cancel()
 		w.Close()
 		return err
 	}
@@ -133,30 +186,38 @@ func (s *Store) syncNames(dir string) error {
 	}
 }
 
-// source passes on the announced number of bytes; anything else is an error, and cancels the
-// write before the driver can take what came for the whole.
+// source passes on the announced number of bytes. Anything else is an error, which is kept, and
+// cancels the write before the driver can take what came for the whole.
 type source struct {
-	r        io.Reader
-	left     int64
-	cancel   func()
-	progress func(int64)
+	moves
+	r      io.Reader
+	ctx    context.Context // the caller's
+	left   int64
+	cancel func() // nil where the error does
+	err    error
 }
 
 func (s *source) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
 	n, err := s.r.Read(p)
 	s.left -= int64(n)
 	switch {
+	case s.ctx.Err() != nil:
+		err = context.Cause(s.ctx)
 	case s.left < 0:
 		err = fmt.Errorf("more bytes than announced")
 	case errors.Is(err, io.EOF) && s.left > 0:
 		err = fmt.Errorf("%d bytes less than announced: %w", s.left, io.ErrUnexpectedEOF)
 	}
 	if err != nil && err != io.EOF {
-		s.cancel()
+		s.err = err
+		if s.cancel != nil {
+			s.cancel()
+		}
 		return 0, err
 	}
-	if s.progress != nil && n > 0 {
-		s.progress(int64(n))
-	}
+	s.moves.Write(p[:n])
 	return n, err
 }

@@ -30,17 +30,6 @@ import (
 	"unicode/utf8"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
-)
-
-// Errors that callers branch on; they come wrapped with what they are about.
-var (
-	// ErrNotFound: there is no such object, or no such folder.
-	ErrNotFound = errors.New("not found")
-	// ErrDigest: the bytes are not the ones that were asked for.
-	ErrDigest = errors.New("wrong digest")
-	// ErrConflict: another object has the key.
-	ErrConflict = errors.New("another object has this key")
 )
 
 // Digest is a SHA-256; the zero Digest means "not known".
@@ -56,41 +45,85 @@ type Object struct {
 
 // Store is an open bucket. It is safe for concurrent use.
 type Store struct {
-	url    string
-	bucket *blob.Bucket
-	folder bool
-	dir    string // of a folder
+	url      string
+	name     string // the URL for errors, without secrets
+	bucket   *blob.Bucket
+	folder   bool
+	local    bool   // no network is in between: a folder, or memory
+	careful  bool   // the driver throws a broken upload away by itself, and tidies up
+	dir      string // of a folder
+	patience time.Duration
 }
 
 // OpenOptions are the options of [Open]; nil is the default.
 type OpenOptions struct {
 	// Create makes the folder of a file:// URL if there is none. Only its owner may enter it.
 	Create bool
+	// Patience is how long a store may leave a request without any progress before that is
+	// ErrUnavailable; 0 means a minute.
+	Patience time.Duration
 	// Credentials are for an object store that has an opener; nil is those of the environment.
 	Credentials *Credentials
 	// Openers open the URLs of a scheme. One that is not here is opened as gocloud.dev does.
 	Openers map[string]Opener
 }
 
-// Open opens the bucket at url. A folder that does not exist is ErrNotFound.
+// Open opens the bucket at url. A folder that does not exist is ErrNotFound; whether a bucket
+// exists, and the credentials are good for it, shows with the first request. Credentials are
+// those of the options, or else taken from the environment, as the cloud's own tools take them,
+// never from the URL.
+//
+//	s3://bucket/prefix?region=eu-central-1     also endpoint, use_path_style, profile, anonymous, …
+//	gs://bucket/prefix                         also anonymous, access_id, private_key_path, …
+//	azblob://container/prefix?storage_account= also domain, protocol, localemu, …
+//	file:///folder                             no query
+//	mem://                                     for tests: every Open is a new one
+//
+// The query parameters are those of the drivers of gocloud.dev/blob.
 func Open(ctx context.Context, url string, opts *OpenOptions) (*Store, error) {
 	if opts == nil {
 		opts = &OpenOptions{}
 	}
-	s := &Store{url: url, folder: strings.HasPrefix(url, folderScheme)}
-	var err error
+	s := &Store{url: url, name: Redact(url), folder: strings.HasPrefix(url, folderScheme), patience: opts.Patience}
 	if s.folder {
-		s.dir, s.bucket, err = openFolder(url, opts.Create)
-	} else {
-		s.bucket, err = openBucket(ctx, url, opts)
+		s.name = url // a path, in which nothing is secret
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = ErrNotFound
+	if s.patience == 0 {
+		s.patience = defaultPatience
 	}
-	if err != nil {
-		return nil, fmt.Errorf("storage: open %q: %w", url, err)
+	if err := s.open(ctx, opts); err != nil {
+		return nil, fmt.Errorf("storage: open %q: %w", s.name, explain(err))
 	}
 	return s, nil
+}
+
+func (s *Store) open(ctx context.Context, opts *OpenOptions) (err error) {
+	if s.folder {
+		s.local = true
+		s.dir, s.bucket, err = openFolder(s.url, opts.Create)
+		if errors.Is(err, fs.ErrNotExist) {
+			return ErrNotFound
+		}
+		return err
+	}
+	u, err := parseURL(s.url)
+	if err != nil {
+		return err
+	}
+	s.local, s.careful = u.Scheme == "mem", u.Scheme == "s3" || u.Scheme == "azblob"
+	if opener := opts.Openers[u.Scheme]; opener != nil {
+		s.bucket, err = openWith(ctx, opener, u, opts.Credentials)
+		return err
+	}
+	if opts.Credentials != nil {
+		return fmt.Errorf("credentials are given, and nothing here opens %q with any", u.Scheme+"://")
+	}
+	mux := blob.DefaultURLMux()
+	if !mux.ValidBucketScheme(u.Scheme) {
+		return fmt.Errorf("no driver for %q is linked in; there are %s", u.Scheme+"://", strings.Join(mux.BucketSchemes(), ", "))
+	}
+	s.bucket, err = mux.OpenBucketURL(ctx, u)
+	return err
 }
 
 // URL returns the URL that the store was opened with.
@@ -107,8 +140,9 @@ func (s *Store) Stat(ctx context.Context, key string) (*Object, error) {
 	if err := checkKey(key); err != nil {
 		return nil, s.fail("stat", key, err)
 	}
+	ctx, p := s.patiently(ctx, 0)
 	a, err := s.bucket.Attributes(ctx, key)
-	if err != nil {
+	if err := p.end(ctx, err); err != nil {
 		return nil, s.fail("stat", key, err)
 	}
 	o := &Object{Key: key, Size: a.Size, Modified: a.ModTime}
@@ -123,23 +157,25 @@ func (s *Store) Identify(ctx context.Context, key string) (*Object, error) {
 	if err != nil || o.SHA256 != (Digest{}) {
 		return o, err
 	}
-	h := sha256.New()
-	if o.Size, err = s.copy(ctx, key, h); err != nil {
+	if o.SHA256, o.Size, err = s.hash(ctx, key); err != nil {
 		return nil, s.fail("read", key, err)
 	}
-	h.Sum(o.SHA256[:0])
 	return o, nil
 }
 
 // List yields the objects whose keys start with prefix, in the order of their keys.
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[*Object, error] {
 	return func(yield func(*Object, error) bool) {
+		ctx, p := s.patiently(ctx, 0)
+		defer p.end(ctx, nil)
 		objects := s.bucket.List(&blob.ListOptions{Prefix: prefix})
 		for {
+			p.moved()
 			o, err := objects.Next(ctx)
 			if errors.Is(err, io.EOF) {
 				return
 			}
+			err = p.told(ctx, err)
 			if err != nil {
 				yield(nil, s.fail("list", prefix, err))
 				return
@@ -147,6 +183,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[*Object, erro
 			if s.folder && isTemporary(o.Key) {
 				continue
 			}
+			p.timer.Stop() // the caller takes its time
 			if !yield(&Object{Key: o.Key, Size: o.Size, Modified: o.ModTime}, nil) {
 				return
 			}
@@ -159,19 +196,8 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := checkKey(key); err != nil {
 		return s.fail("delete", key, err)
 	}
-	return s.fail("delete", key, s.bucket.Delete(ctx, key))
-}
-
-// fail says what was done to which object, and translates the driver's codes. A nil err stays
-// nil.
-func (s *Store) fail(verb, key string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case gcerrors.Code(err) == gcerrors.NotFound:
-		err = ErrNotFound
-	}
-	return fmt.Errorf("storage: %s %q in %q: %w", verb, key, s.url, err)
+	ctx, p := s.patiently(ctx, 0)
+	return s.fail("delete", key, p.end(ctx, s.bucket.Delete(ctx, key)))
 }
 
 // checkKey accepts keys that mean the same in a folder and in every object store.

@@ -2,10 +2,8 @@ package storage_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,10 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
-	_ "gocloud.dev/blob/memblob"
 
 	"github.com/flowship/flowship/storage"
 )
@@ -82,59 +78,6 @@ func files(t *testing.T, dir string) []string {
 	return names
 }
 
-func TestStore(t *testing.T) {
-	for name, url := range map[string]string{"folder": "", "memory": "mem://"} {
-		t.Run(name, func(t *testing.T) {
-			if url == "" {
-				url, _ = storage.FolderURL(filepath.Join(t.TempDir(), "new"))
-			}
-			s := open(t, url)
-			ctx := t.Context()
-			if !put(t, s, "files/ab.zip", "content") || !put(t, s, "doc", "other") {
-				t.Error("a new object was not stored")
-			}
-			if put(t, s, "files/ab.zip", "content") {
-				t.Error("an object that was there was stored again")
-			}
-			if diff := cmp.Diff([]string{"doc", "files/ab.zip"}, keys(t, s, "")); diff != "" {
-				t.Errorf("keys (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff([]string{"files/ab.zip"}, keys(t, s, "files/")); diff != "" {
-				t.Errorf("keys of files/ (-want +got):\n%s", diff)
-			}
-			o, err := s.Identify(ctx, "files/ab.zip")
-			if err != nil || o.Size != 7 || o.SHA256 != sha256.Sum256([]byte("content")) {
-				t.Errorf("identify: %+v, %v", o, err)
-			}
-			if b, err := s.ReadAll(ctx, "doc", 5); string(b) != "other" || err != nil {
-				t.Errorf("read: %q, %v", b, err)
-			}
-			if _, err := s.ReadAll(ctx, "doc", 4); err == nil {
-				t.Error("an object beyond the limit was read")
-			}
-			replaced := describe("longer than before")
-			replaced.Replace = true
-			if stored, err := s.Put(ctx, "doc", strings.NewReader("longer than before"), replaced); !stored || err != nil {
-				t.Errorf("replace: %v, %v", stored, err)
-			}
-			if err := s.Delete(ctx, "doc"); err != nil {
-				t.Error(err)
-			}
-			missing := map[string]error{}
-			_, missing["stat"] = s.Stat(ctx, "doc")
-			_, missing["identify"] = s.Identify(ctx, "doc")
-			_, missing["read"] = s.ReadAll(ctx, "doc", 10)
-			missing["delete"] = s.Delete(ctx, "doc")
-			missing["get"] = s.Get(ctx, "doc", filepath.Join(t.TempDir(), "doc"), nil)
-			for verb, err := range missing {
-				if !errors.Is(err, storage.ErrNotFound) {
-					t.Errorf("%s: %v, want ErrNotFound", verb, err)
-				}
-			}
-		})
-	}
-}
-
 func TestPutRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name, key, content string
@@ -164,49 +107,6 @@ func TestPutRefuses(t *testing.T) {
 		})
 	}
 }
-
-func TestPutConflict(t *testing.T) {
-	s := open(t, "mem://")
-	put(t, s, "k", "content")
-	for _, content := range []string{"conteNt", "longer content"} {
-		if _, err := s.Put(t.Context(), "k", strings.NewReader(content), describe(content)); !errors.Is(err, storage.ErrConflict) {
-			t.Errorf("put %q: %v, want ErrConflict", content, err)
-		}
-	}
-}
-
-// A source that breaks, or a caller that gives up, leaves nothing in any store.
-func TestPutBreaksOff(t *testing.T) {
-	boom := errors.New("boom")
-	for _, name := range []string{"folder", "memory"} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			s := open(t, "mem://")
-			if name == "folder" {
-				s = openFolder(t, dir)
-			}
-			broken := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(boom))
-			if _, err := s.Put(t.Context(), "k", broken, storage.PutOptions{Size: 8}); !errors.Is(err, boom) {
-				t.Errorf("error %v, want that of the source", err)
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			given := io.MultiReader(strings.NewReader("half"), readerFunc(func([]byte) (int, error) { cancel(); return 0, io.EOF }))
-			if _, err := s.Put(ctx, "k", given, storage.PutOptions{Size: 4}); !errors.Is(err, context.Canceled) {
-				t.Errorf("error %v, want Canceled", err)
-			}
-			if diff := cmp.Diff([]string{}, keys(t, s, "")); diff != "" {
-				t.Errorf("keys (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff([]string{}, files(t, dir)); diff != "" {
-				t.Errorf("left behind (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestPutAtOnce(t *testing.T) {
 	dir := t.TempDir()
