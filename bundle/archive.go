@@ -20,7 +20,8 @@ import (
 // file with a name that stays inside, no two of one name, none overlapping.
 type archive struct {
 	path    string
-	file    *os.File
+	file    io.ReaderAt
+	close   func() error
 	size    int64
 	comment string
 	entries []*zip.File
@@ -31,7 +32,12 @@ func openArchive(path string) (*archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &archive{path: path, file: f}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, fileError(path, err)
+	}
+	a := &archive{path: path, file: f, close: f.Close, size: info.Size()}
 	if err := a.read(); err != nil {
 		f.Close()
 		return nil, err
@@ -39,7 +45,7 @@ func openArchive(path string) (*archive, error) {
 	return a, nil
 }
 
-func (a *archive) Close() error { return a.file.Close() }
+func (a *archive) Close() error { return a.close() }
 
 // openRegular opens a file, but no pipe or device, on which reading could wait for ever.
 func openRegular(path string) (*os.File, error) {
@@ -57,12 +63,16 @@ func openRegular(path string) (*os.File, error) {
 	return f, nil
 }
 
+// read reads the table of contents, and makes sure that it and the entries fill the file.
 func (a *archive) read() error {
-	info, err := a.file.Stat()
-	if err != nil {
-		return fileError(a.path, err)
+	if err := a.list(); err != nil {
+		return err
 	}
-	a.size = info.Size()
+	return a.checkLayout()
+}
+
+// list reads the table of contents alone.
+func (a *archive) list() error {
 	r, err := zip.NewReader(a.file, a.size)
 	if err != nil {
 		return a.damaged("is not a zip archive, or damaged", err)
@@ -108,7 +118,7 @@ func (a *archive) check() error {
 			return err
 		}
 	}
-	return a.checkLayout()
+	return nil
 }
 
 // addName refuses a name that is there already, and files where others need a directory.

@@ -13,7 +13,7 @@ import (
 // Step is one of the two steps of a work pool's storage configuration: a Python module that
 // uploads a bundle, or fetches and executes it.
 //
-//	{"prefect_aws.experimental.bundles.upload": {"requires": "prefect-aws", "bucket": "b"}}
+//	{"prefect_aws.experimental.bundles.upload": {"bucket": "b", "requires": "prefect-aws"}}
 type Step struct {
 	Module string
 	// Requires are the packages that uv installs for the module; not together with a launcher.
@@ -152,13 +152,19 @@ func (s Step) MarshalJSON() ([]byte, error) {
 		return nil
 	}
 	b.WriteByte('{')
-	if len(s.Requires) > 0 {
-		if err := write("requires", s.Requires); err != nil {
+	for _, o := range s.Options {
+		if err := write(o.Name, o.Value); err != nil {
 			return nil, err
 		}
 	}
-	for _, o := range s.Options {
-		if err := write(o.Name, o.Value); err != nil {
+	switch len(s.Requires) {
+	case 0:
+	case 1: // as Prefect's own command line writes it
+		if err := write("requires", s.Requires[0]); err != nil {
+			return nil, err
+		}
+	default:
+		if err := write("requires", s.Requires); err != nil {
 			return nil, err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
+	"github.com/flowship/flowship/submit/worker"
 )
 
 const (
@@ -112,6 +114,17 @@ func submitter(script string) int {
 		return 5
 	}
 	return run.ExitCode
+}
+
+// serve serves the work pool of the home FLOWSHIP_HOME.
+func serve() int {
+	ctx := context.Background()
+	c, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: os.Getenv("FLOWSHIP_HOME"), Executor: []string{os.Args[0]}, Grace: 200 * time.Millisecond})
+	if err == nil {
+		err = c.Work(ctx, worker.Options{Limit: 8, Interval: 20 * time.Millisecond, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 5
 }
 
 type bed struct {

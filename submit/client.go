@@ -12,7 +12,6 @@ import (
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
-	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
 )
@@ -39,22 +38,20 @@ type ClientOptions struct {
 type Client struct {
 	home     string // as it was given, but absolute
 	state    string
-	executor []string
+	itself   bool     // the executor is this program, see [OwnExecutor]
+	executor []string // see needExecutor
 	grace    time.Duration
 	length   time.Duration // of a lease
 	cache    *bundle.Cache // nil without a place for it
 	infra    *launch.Infrastructure
 
-	mu       sync.Mutex // guards what is opened when first needed
+	closed context.Context // ends with Close
+	end    context.CancelFunc
+
+	mu       sync.Mutex // guards what is there when first needed
 	runs     backend
 	watching *orchestrator.Watcher
 	buckets  map[string]*bucket // by URL
-}
-
-// bucket is a store of bundles, in a folder.
-type bucket struct {
-	*storage.Store
-	dir string
 }
 
 // OpenClient returns a client of the embedded default. It touches nothing yet.
@@ -76,15 +73,36 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 	if c.grace == 0 {
 		c.grace = 10 * time.Second
 	}
+	c.closed, c.end = context.WithCancel(context.Background())
 	c.infra = launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: c.path("run")}))
 	return c, nil
+}
+
+// needExecutor sees to it that there is an executor.
+func (c *Client) needExecutor(ctx context.Context) (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.itself && c.executor == nil {
+		if c.executor, err = OwnExecutor(ctx, c.home); err != nil {
+			return fmt.Errorf("submit: %w", err)
+		}
+	}
+	if len(c.executor) == 0 {
+		return fmt.Errorf("submit: %w", errNoExecutor)
+	}
+	return nil
 }
 
 // path is a path in the state directory.
 func (c *Client) path(name string) string { return filepath.Join(c.state, name) }
 
-// Close closes what the client opened. What it started goes on.
+// errClosed: the client is not to be used any more.
+var errClosed = errors.New("the client is closed")
+
+// Close closes what the client opened, when what was called has returned: only those who wait
+// for the end of a run are told that it is closed. What was submitted goes on.
 func (c *Client) Close() error {
+	c.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
@@ -103,6 +121,9 @@ func (c *Client) Close() error {
 func (c *Client) openRuns(ctx context.Context) (backend, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed.Err() != nil {
+		return nil, fmt.Errorf("submit: %w", errClosed)
+	}
 	if c.runs == nil {
 		runs, err := local.Open(ctx, databasePath(c.state), nil)
 		if err != nil {
@@ -134,54 +155,6 @@ func (c *Client) watcher(runs backend) *orchestrator.Watcher {
 		c.watching = orchestrator.NewWatcher(runs, 0)
 	}
 	return c.watching
-}
-
-// openBucket returns the store of the pool's bundles.
-func (c *Client) openBucket(ctx context.Context, pool *orchestrator.WorkPool) (*bucket, error) {
-	dir, err := storageDir(pool)
-	if err != nil {
-		return nil, fmt.Errorf("submit: work pool %q: %w", pool.Name, err)
-	}
-	if dir == "" {
-		dir = c.path("store")
-	}
-	url, err := storage.FolderURL(dir)
-	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if b := c.buckets[url]; b != nil {
-		return b, nil
-	}
-	store, err := storage.Open(ctx, url, &storage.OpenOptions{Create: true})
-	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
-	b := &bucket{Store: store, dir: dir}
-	c.buckets[url] = b
-	c.sweep(ctx, b)
-	return b, nil
-}
-
-// stale is the age at which a temporary file or directory is taken for one whose owner was
-// killed.
-const stale = 24 * time.Hour
-
-// sweep removes, once a day, what killed processes left in the store. Nothing depends on it.
-func (c *Client) sweep(ctx context.Context, b *bucket) {
-	note := c.path("swept")
-	if b.dir != c.path("store") {
-		note = filepath.Join(b.dir, ".swept")
-	}
-	if info, err := os.Stat(note); err == nil && time.Since(info.ModTime()) < stale {
-		return
-	}
-	if os.WriteFile(note, nil, 0o600) == nil {
-		now := time.Now()
-		os.Chtimes(note, now, now)
-		b.Sweep(ctx, stale)
-	}
 }
 
 // temporary makes a directory for files on their way, and removes what killed processes left.

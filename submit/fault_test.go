@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -20,16 +19,6 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/worker"
 )
-
-func serve() int {
-	ctx := context.Background()
-	c, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: os.Getenv("FLOWSHIP_HOME"), Executor: []string{os.Args[0]}, Grace: 200 * time.Millisecond})
-	if err == nil {
-		err = c.Work(ctx, worker.Options{Limit: 8, Interval: 20 * time.Millisecond, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
-	}
-	fmt.Fprintln(os.Stderr, err)
-	return 5
-}
 
 // processesOf returns the processes of a home: workers, launchers, submitters, executors and
 // commands.

@@ -4,11 +4,13 @@ package submit_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -210,6 +212,58 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// Of several who want a run to be run again, one gets it.
+func TestRetryAtOnce(t *testing.T) {
+	b := newBed(t)
+	counter, enough := filepath.Join(t.TempDir(), "n"), filepath.Join(t.TempDir(), "enough")
+	command := sh(`echo x >> "$1"; [ $(wc -l < "$1") = 1 ] || until [ -e "$2" ]; do sleep 0.01; done`, counter, enough)
+	for _, queued := range []bool{false, true} {
+		var id string
+		if queued {
+			run, err := b.client.SubmitToWorkPool(t.Context(), submit.Invocation{Command: command})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.client.Cancel(t.Context(), run.ID); err != nil {
+				t.Fatal(err)
+			}
+			id = run.ID
+		} else {
+			id = b.run(t, submit.Invocation{Command: command}).ID
+		}
+		const several = 4
+		var errs [several]error
+		var all sync.WaitGroup
+		for i := range several {
+			client := b.open(t)
+			all.Go(func() { _, errs[i] = client.Retry(t.Context(), id) })
+		}
+		all.Wait()
+		again := 0
+		for _, err := range errs {
+			if err == nil {
+				again++
+			} else if !errors.Is(err, orchestrator.ErrUnfinished) {
+				t.Error(err)
+			}
+		}
+		want := []string{"Scheduled", "Cancelled", "Pending", "Scheduled"}
+		if !queued {
+			want = []string{"Pending", "Running", "Completed", "Pending", "Running", "Completed"}
+			if err := os.WriteFile(enough, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b.ended(t, id)
+		}
+		if diff := cmp.Diff(want, b.states(t, id)); diff != "" || again != 1 {
+			t.Errorf("%d were to run it again, queued %t: states (-want +got):\n%s", again, queued, diff)
+		}
+	}
+	if ran, err := os.ReadFile(counter); err != nil || string(ran) != "x\nx\n" {
+		t.Errorf("it ran %q, %v", ran, err)
+	}
+}
+
 func TestLaunchFails(t *testing.T) {
 	b := newBed(t)
 	c, err := submit.OpenClient(t.Context(), &submit.ClientOptions{Home: b.home, Executor: []string{"/nowhere/flowship", "step"}})
@@ -240,7 +294,7 @@ func TestUnknownJobVariable(t *testing.T) {
 func TestPoolStorage(t *testing.T) {
 	b := newBed(t)
 	dir := filepath.Join(t.TempDir(), "bund les")
-	if err := b.client.ConfigureLocalStorage(t.Context(), "local", dir, nil); err != nil {
+	if err := b.client.ConfigureStorage(t.Context(), "local", submit.StorageSettings{Type: submit.StorageLocal, Place: dir}); err != nil {
 		t.Fatal(err)
 	}
 	run := b.run(t, submit.Invocation{Dir: tree(t, map[string]string{"a.txt": "a"}), Include: []string{"a.txt"}, Command: sh("cat a.txt")})
@@ -253,7 +307,8 @@ func TestPoolStorage(t *testing.T) {
 		}
 	}
 	got, err := b.client.Storage(t.Context(), "local")
-	if diff := cmp.Diff(&submit.PoolStorage{Type: "Local", Upload: map[string]any{"path": dir}, Execution: map[string]any{"path": dir}}, got); err != nil || diff != "" {
+	options, _ := json.Marshal(map[string]string{"path": dir})
+	if diff := cmp.Diff(&submit.PoolStorage{Type: submit.StorageLocal, Upload: options, Execution: options}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }

@@ -2,9 +2,7 @@ package submit
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -12,10 +10,10 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
-// A folder does not keep the digest of an object with it. A note beside the store does, for a
-// sidecar or program that this home has stored or proven. It saves reading it in order to name
-// its bytes. What happens to them afterwards the executor notices; then the note goes, see
-// [Client.distrust].
+// A folder does not keep the digest of an object with it. A note in the state directory does,
+// for a sidecar or program that this home has stored or proven. It saves reading it in order to
+// name its bytes. What happens to them afterwards the executor notices; then the note says so,
+// see [Client.distrust].
 
 // note is named after what the object's key is made of: the digest of the files, that of the
 // program.
@@ -60,8 +58,8 @@ func (u *upload) remember(digest bundle.Digest, what *bundle.Archive) error {
 	return nil
 }
 
-// distrust removes the notes of what an executor refused: the next run proves what is stored, and
-// replaces it if need be.
+// distrust has the notes say that an executor refused the objects: the next run reads what is
+// stored, and replaces it if need be.
 func (c *Client) distrust(run *orchestrator.FlowRun) error {
 	var digests []bundle.Digest
 	if run.Bundle.FilesKey != "" {
@@ -83,9 +81,22 @@ func (c *Client) distrust(run *orchestrator.FlowRun) error {
 		digests = append(digests, digest)
 	}
 	for _, digest := range digests {
-		if err := os.Remove(c.note(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		note := c.note(digest)
+		if err := os.MkdirAll(filepath.Dir(note), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(note, []byte(doubt), 0o600); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// doubt is the note of an object that an executor refused.
+const doubt = "doubted\n"
+
+// doubted reports whether the note says that the object was refused.
+func (c *Client) doubted(digest bundle.Digest) bool {
+	b, err := os.ReadFile(c.note(digest))
+	return err == nil && string(b) == doubt
 }

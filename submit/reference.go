@@ -16,34 +16,63 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
+// located is where a bundle is.
+type located struct {
+	ref      string
+	path     string // of a bundle on the disk; "" for one in a store
+	url, key string
+	digest   bundle.Digest // of the document, where it is known
+}
+
+// locate finds what ref names: a path as [bundle.Open] takes it, the id of a flow run, or the URL
+// of a document or sidecar in a store.
+func (c *Client) locate(ctx context.Context, ref string) (*located, error) {
+	if isURL(ref) {
+		url, key, err := splitURL(ref)
+		return &located{ref: ref, url: url, key: key}, err
+	}
+	id, notID := uuid.Parse(ref)
+	if _, err := os.Stat(ref); notID != nil || err == nil {
+		return &located{ref: ref, path: ref}, nil
+	}
+	run, err := c.flowRun(ctx, id.String())
+	if errors.Is(err, orchestrator.ErrNotFound) {
+		return nil, &bundle.Error{Kind: bundle.KindNotFound, Path: ref, Reason: "neither a path nor a flow run", Err: orchestrator.ErrNotFound}
+	}
+	if err != nil {
+		return nil, err
+	}
+	digest, err := bundle.ParseDigest(run.Bundle.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("submit: flow run %q: %w", ref, err)
+	}
+	return &located{ref: ref, url: run.Bundle.URL, key: run.Bundle.Key, digest: digest}, nil
+}
+
 // OpenBundle finds the bundle that ref names: a path as [bundle.Open] takes it, the id of a
-// flow run, or the URL of a document or sidecar in a store, "file:///store/KEY". The caller
-// calls cleanup when done with it.
+// flow run, or the URL of a document or sidecar in a store, "s3://bucket/KEY". What is in a store
+// is fetched, whole. The caller calls cleanup when done with it.
 //
 // What is not there is an error of kind not_found. A flow run's document that is not the one
 // that was submitted is of kind tampered; anything else is left to [bundle.Bundle.Verify].
 func (c *Client) OpenBundle(ctx context.Context, ref string) (b *bundle.Bundle, cleanup func(), err error) {
-	if isURL(ref) {
-		url, key := splitURL(ref)
-		return c.fetch(ctx, ref, url, key, bundle.Digest{})
-	}
-	id, notID := uuid.Parse(ref)
-	if _, err := os.Stat(ref); notID != nil || err == nil {
-		b, err := bundle.Open(ref)
-		return b, func() {}, err
-	}
-	run, err := c.flowRun(ctx, id.String())
-	if errors.Is(err, orchestrator.ErrNotFound) {
-		return nil, nil, &bundle.Error{Kind: bundle.KindNotFound, Path: ref, Reason: "neither a path nor a flow run", Err: orchestrator.ErrNotFound}
-	}
+	at, err := c.locate(ctx, ref)
 	if err != nil {
 		return nil, nil, err
 	}
-	digest, err := bundle.ParseDigest(run.Bundle.Digest)
-	if err != nil {
-		return nil, nil, fmt.Errorf("submit: flow run %q: %w", ref, err)
+	if at.path != "" {
+		b, err := bundle.Open(at.path)
+		return b, func() {}, err
 	}
-	return c.fetch(ctx, ref, run.Bundle.URL, run.Bundle.Key, digest)
+	dir, remove, err := c.scratch()
+	if err != nil {
+		return nil, nil, fmt.Errorf("submit: %w", err)
+	}
+	if b, err = c.fetch(ctx, at, dir); err != nil {
+		remove()
+		return nil, nil, err
+	}
+	return b, remove, nil
 }
 
 // flowRun looks a run up. Where there are no flow runs, it does not make a place for them.
@@ -66,62 +95,90 @@ func (c *Client) flowRun(ctx context.Context, id string) (*orchestrator.FlowRun,
 func isURL(ref string) bool { return strings.Contains(ref, "://") }
 
 // splitURL parts the URL of an object into those of the store and the object's key. A document
-// lies at the top of its store, a sidecar below files/.
-func splitURL(ref string) (url, key string) {
-	slash := strings.LastIndexByte(ref, '/')
-	url, key = ref[:slash], ref[slash+1:]
-	if top, ok := strings.CutSuffix(url, "/files"); ok {
-		if _, err := bundle.ParseFilesKey("files/" + key); err == nil {
-			return top, "files/" + key
+// lies at the top of its store, a sidecar below files/. A query, which says how the store is
+// reached, stays with the store; the URLs of folders have none.
+func splitURL(ref string) (url, key string, err error) {
+	scheme, rest, _ := strings.Cut(ref, "://")
+	query := ""
+	if scheme != "file" {
+		if i := strings.IndexByte(rest, '?'); i >= 0 {
+			rest, query = rest[:i], rest[i:]
 		}
 	}
-	return url, key
+	slash := strings.LastIndexByte(rest, '/')
+	if slash < 0 || slash == len(rest)-1 {
+		return "", "", &InvalidError{fmt.Sprintf("%q names a store, and no object in it: want %s", storage.Redact(ref), "STORE/KEY")}
+	}
+	top, key := rest[:slash], rest[slash+1:]
+	if above, ok := strings.CutSuffix(top, "/files"); ok {
+		if _, err := bundle.ParseFilesKey("files/" + key); err == nil {
+			top, key = above, "files/"+key
+		}
+	}
+	return scheme + "://" + top + query, key, nil
 }
 
-// fetch copies a bundle from a store into a temporary directory.
-func (c *Client) fetch(ctx context.Context, ref, url, key string, digest bundle.Digest) (_ *bundle.Bundle, cleanup func(), err error) {
-	store, err := storage.Open(ctx, url, nil)
+// ObjectURL is the URL of an object in the store at url, which [Client.OpenBundle] takes.
+func ObjectURL(url, key string) string {
+	query := ""
+	if !strings.HasPrefix(url, "file://") {
+		if i := strings.IndexByte(url, '?'); i >= 0 {
+			url, query = url[:i], url[i:]
+		}
+	}
+	return strings.TrimRight(url, "/") + "/" + key + query
+}
+
+// fetch copies a bundle from a store into an empty directory.
+func (c *Client) fetch(ctx context.Context, at *located, dir string) (_ *bundle.Bundle, err error) {
+	store, err := c.openStored(ctx, at.url)
 	if err != nil {
-		return nil, nil, missing(ref, err)
+		return nil, missing(at.ref, err)
 	}
 	defer store.Close()
-	dir, remove, err := c.scratch()
-	if err != nil {
-		return nil, nil, fmt.Errorf("submit: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			remove()
-		}
-	}()
 	name := filepath.Join(dir, "bundle.json")
-	if _, err := bundle.ParseFilesKey(key); err == nil {
-		name = filepath.Join(dir, filepath.FromSlash(key))
+	if _, err := bundle.ParseFilesKey(at.key); err == nil {
+		name = filepath.Join(dir, filepath.FromSlash(at.key))
+		if err := os.Mkdir(filepath.Dir(name), 0o700); err != nil {
+			return nil, fmt.Errorf("submit: %w", err)
+		}
 	}
-	if err := os.Mkdir(filepath.Join(dir, "files"), 0o700); err != nil {
-		return nil, nil, fmt.Errorf("submit: %w", err)
-	}
-	if err := store.Get(ctx, key, name, &storage.GetOptions{SHA256: digest}); err != nil {
-		return nil, nil, missing(ref, err)
+	if err := store.Get(ctx, at.key, name, &storage.GetOptions{SHA256: at.digest}); err != nil {
+		return nil, missing(at.ref, err)
 	}
 	b, err := bundle.Open(name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%q: %w", ref, err)
+		return nil, fmt.Errorf("%q: %w", at.ref, err)
 	}
-	if b.Document != nil && b.ArchivePath != "" {
-		if err := store.Get(ctx, b.Document.FilesKey, b.ArchivePath, nil); err != nil {
-			return nil, nil, missing(ref, err)
+	if b.Document == nil {
+		return b, nil
+	}
+	for path, key := range partsOf(b) {
+		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+			return nil, fmt.Errorf("submit: %w", err)
 		}
+		if err := store.Get(ctx, key, path, nil); err != nil {
+			return nil, missing(at.ref, err)
+		}
+	}
+	return b, nil
+}
+
+// partsOf are the keys of what a document names, by their paths beside it.
+func partsOf(b *bundle.Bundle) map[string]string {
+	parts := map[string]string{}
+	if b.ArchivePath != "" {
+		parts[b.ArchivePath] = b.Document.FilesKey
 	}
 	if b.ProgramPath != "" {
-		if err := os.Mkdir(filepath.Dir(b.ProgramPath), 0o700); err != nil {
-			return nil, nil, fmt.Errorf("submit: %w", err)
-		}
-		if err := store.Get(ctx, b.Document.Flowship.Program.Key, b.ProgramPath, nil); err != nil {
-			return nil, nil, missing(ref, err)
-		}
+		parts[b.ProgramPath] = b.Document.Flowship.Program.Key
 	}
-	return b, remove, nil
+	return parts
+}
+
+// openStored opens a store to read what is in it.
+func (c *Client) openStored(ctx context.Context, url string) (*storage.Store, error) {
+	return storage.Open(ctx, url, nil)
 }
 
 // scratch is a temporary directory, at home if there is one.

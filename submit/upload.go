@@ -101,8 +101,9 @@ func (u *upload) find(ctx context.Context) (found, error) {
 	if err != nil {
 		return absent, fmt.Errorf("submit: %w", err)
 	}
-	if u.archive = u.recall(u.manifest.Digest); u.archive == nil || u.archive.Size != object.Size {
-		if u.archive, err = u.prove(ctx, object.Size); err != nil {
+	u.archive = u.recall(u.manifest.Digest)
+	if u.archive == nil || u.archive.Size != object.Size || object.SHA256 != (storage.Digest{}) && object.SHA256 != u.archive.SHA256 {
+		if u.archive, err = u.prove(ctx, object); err != nil {
 			return absent, fmt.Errorf("submit: %w", err)
 		}
 		if u.archive == nil {
@@ -113,22 +114,31 @@ func (u *upload) find(ctx context.Context) (found, error) {
 	return whole, u.remember(u.manifest.Digest, u.archive)
 }
 
-// prove reads the stored sidecar to its end. It returns nil when that is not what the manifest
-// says.
-func (u *upload) prove(ctx context.Context, size int64) (*bundle.Archive, error) {
-	key := u.manifest.FilesKey()
-	object, err := u.bucket.Identify(ctx, key)
+// prove learns which bytes the stored sidecar has: the store may have kept their digest, else
+// they are read to the end. It returns nil when they are not what the manifest says. A digest
+// that the store kept is not believed once an executor refused the object: see
+// [Client.distrust].
+func (u *upload) prove(ctx context.Context, object *storage.Object) (*bundle.Archive, error) {
+	if object.SHA256 != (storage.Digest{}) && !u.doubted(u.manifest.Digest) {
+		return &bundle.Archive{SHA256: object.SHA256, Size: object.Size}, nil
+	}
+	path := filepath.Join(u.tmp, "stored.zip")
+	defer os.Remove(path)
+	add, done := u.progress("verify", object.Size)
+	defer done()
+	if err := u.bucket.Get(ctx, object.Key, path, &storage.GetOptions{Progress: add}); err != nil {
+		return nil, err
+	}
+	what, err := hashFile(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	add, done := u.progress("verify", size)
-	defer done()
-	b, err := bundle.Open(filepath.Join(u.bucket.dir, filepath.FromSlash(key)))
+	b, err := bundle.Open(path)
 	if err == nil {
 		var report *bundle.Report
-		report, err = b.Verify(ctx, &bundle.VerifyOptions{Digest: object.SHA256, Lock: bundle.NewLock(bundle.Digest{}, u.manifest), Progress: add})
+		report, err = b.Verify(ctx, &bundle.VerifyOptions{Lock: bundle.NewLock(bundle.Digest{}, u.manifest)})
 		if err == nil && report.OK {
-			return &bundle.Archive{SHA256: object.SHA256, Size: object.Size}, nil
+			return what, nil
 		}
 	}
 	switch bundle.KindOf(err) {

@@ -28,12 +28,13 @@ func (u *upload) sendProgram(ctx context.Context) error {
 	u.program = &bundle.Program{Key: bundle.ProgramKey(digest), OS: u.Invocation.Program.OS, Arch: u.Invocation.Program.Arch}
 	damaged := false
 	if known := u.recall(digest); known == nil || *known != *what {
-		// Not stored or proven by this home: what is there is read once.
-		object, err := u.bucket.Identify(ctx, u.program.Key)
+		// Not stored or proven by this home: where the store keeps no digest, or was doubted,
+		// what is there is read once.
+		object, err := u.identify(ctx, u.program.Key, u.doubted(digest))
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return fmt.Errorf("submit: %w", err)
 		}
-		damaged = err == nil && (object.SHA256 != storage.Digest(digest) || object.Size != size)
+		damaged = err == nil && (object.SHA256 != digest || object.Size != size)
 	}
 	sent, err := u.put(ctx, u.program.Key, u.Program.Path, what, damaged)
 	if errors.Is(err, storage.ErrConflict) { // cut off since it was proven
@@ -48,6 +49,24 @@ func (u *upload) sendProgram(ctx context.Context) error {
 		u.run.Bundle.ReusedBytes += size
 	}
 	return u.remember(digest, what)
+}
+
+// identify returns which bytes an object has. They are read where the store does not say, or is
+// not to be believed.
+func (u *upload) identify(ctx context.Context, key string, doubted bool) (*bundle.Archive, error) {
+	object, err := u.bucket.Stat(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if object.SHA256 != (storage.Digest{}) && !doubted {
+		return &bundle.Archive{SHA256: object.SHA256, Size: object.Size}, nil
+	}
+	path := filepath.Join(u.tmp, "stored")
+	defer os.Remove(path)
+	if err := u.bucket.Get(ctx, key, path, nil); err != nil {
+		return nil, err
+	}
+	return hashFile(ctx, path)
 }
 
 // Longest time that a program may take to look at its parameters.

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
@@ -167,105 +165,4 @@ func (c *Client) withWorkPool(ctx context.Context, name string, do func(backend)
 		return fmt.Errorf("submit: %w", err)
 	}
 	return nil
-}
-
-// The steps of a pool whose bundles are stored in a folder.
-const (
-	uploadStep    = "flowship.step.upload"
-	executionStep = "flowship.step.execute"
-	pathOption    = "path"
-)
-
-// storageConfiguration is Prefect's storage_configuration of a work pool.
-type storageConfiguration struct {
-	Upload    launch.Step `json:"bundle_upload_step"`
-	Execution launch.Step `json:"bundle_execution_step"`
-	Results   *string     `json:"default_result_storage_block_id"`
-}
-
-// ConfigureLocalStorage has the bundles of the pool stored in the folder, which is made if need
-// be. The launcher may be nil.
-func (c *Client) ConfigureLocalStorage(ctx context.Context, name, dir string, launcher *launch.Launcher) error {
-	if strings.TrimSpace(dir) == "" {
-		return fmt.Errorf("submit: %w", &InvalidError{"the path of the storage is empty"})
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return fmt.Errorf("submit: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("submit: %w", err)
-	}
-	if launcher == nil {
-		launcher = &launch.Launcher{}
-	}
-	options := []launch.StepOption{{Name: pathOption, Value: dir}}
-	text, err := json.Marshal(storageConfiguration{
-		Upload:    launch.Step{Module: uploadStep, Launcher: launcher.Upload, Options: options},
-		Execution: launch.Step{Module: executionStep, Launcher: launcher.Execution, Options: options},
-	})
-	if err != nil {
-		return fmt.Errorf("submit: %w", err)
-	}
-	return c.ChangeWorkPool(ctx, name, orchestrator.WorkPoolChange{Storage: text})
-}
-
-// PoolStorage says where the bundles of a pool are stored, as Prefect's inspection of it does.
-type PoolStorage struct {
-	Type      string         `json:"type"`
-	Upload    map[string]any `json:"upload,omitempty"`
-	Execution map[string]any `json:"execution,omitempty"`
-}
-
-// Storage returns how the pool's storage is configured, or nil when it is not: then bundles are
-// stored in the state directory.
-func (c *Client) Storage(ctx context.Context, name string) (*PoolStorage, error) {
-	pool, err := c.workPool(ctx, name)
-	if err != nil || pool.Storage == nil {
-		return nil, err
-	}
-	// A step is an object with one member, the module, which holds the options.
-	var steps struct {
-		Upload    map[string]map[string]any `json:"bundle_upload_step"`
-		Execution map[string]map[string]any `json:"bundle_execution_step"`
-	}
-	if err := json.Unmarshal(pool.Storage, &steps); err != nil {
-		return nil, fmt.Errorf("submit: work pool %q: storage: %w", name, err)
-	}
-	return &PoolStorage{Type: "Local", Upload: steps.Upload[uploadStep], Execution: steps.Execution[executionStep]}, nil
-}
-
-// storageOf reads how the pool's storage is configured; nil when it is not.
-func storageOf(pool *orchestrator.WorkPool) (*storageConfiguration, error) {
-	if pool.Storage == nil {
-		return nil, nil
-	}
-	s := &storageConfiguration{}
-	if err := json.Unmarshal(pool.Storage, s); err != nil {
-		return nil, fmt.Errorf("storage: %w", err)
-	}
-	return s, nil
-}
-
-// storageDir is the folder of the pool's bundles, or "" for that of the state directory.
-func storageDir(pool *orchestrator.WorkPool) (string, error) {
-	s, err := storageOf(pool)
-	if s == nil || err != nil {
-		return "", err
-	}
-	for _, option := range s.Upload.Options {
-		if s.Upload.Module == uploadStep && option.Name == pathOption && filepath.IsAbs(option.Value) {
-			return option.Value, nil
-		}
-	}
-	return "", fmt.Errorf("storage: %q is not a folder's", s.Upload.Module)
-}
-
-// executionLauncher is what the pool puts in place of the executor's program, or nil.
-func executionLauncher(pool *orchestrator.WorkPool) ([]string, error) {
-	s, err := storageOf(pool)
-	if s == nil || err != nil {
-		return nil, err
-	}
-	return s.Execution.Launcher, nil
 }

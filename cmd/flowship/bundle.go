@@ -5,7 +5,7 @@ import "github.com/spf13/cobra"
 func newBundleCommand(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bundle",
-		Short: "Build, inspect, verify, compare and extract bundles",
+		Short: "Build, inspect, verify, compare, extract and store bundles",
 		Long: `A bundle is a directory: bundle.json, the document that says what is called with
 which arguments, and files/<digest>.zip, the sidecar with the files. Its digest
 depends on names, permissions and contents alone, so the same files have the same
@@ -17,7 +17,8 @@ what was chosen so far. Hidden files, caches and virtual environments are not fo
 by walking, and .prefectignore files have the last word.
 
 REF is a bundle directory, its bundle.json, a sidecar zip alone, the URL of a store
-with the key of a document (file:///store/KEY), or the id of a flow run.`,
+with the key of a document or sidecar (s3://bucket/KEY, gs://bucket/KEY,
+azblob://container/KEY, file:///store/KEY), or the id of a flow run.`,
 	}
 	group(cmd)
 	cmd.AddCommand(
@@ -28,6 +29,8 @@ with the key of a document (file:///store/KEY), or the id of a flow run.`,
 		newVerifyCommand(c),
 		newExtractCommand(c),
 		newDiffCommand(c),
+		newPushCommand(c),
+		newPullCommand(c),
 	)
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/submit"
 )
 
 func newDiffCommand(c *console) *cobra.Command {
@@ -32,14 +33,14 @@ type entryJSON struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
 	Mode   string `json:"mode"`
-	SHA256 string `json:"sha256"`
+	SHA256 any    `json:"sha256"` // null when it is not known
 }
 
 // stateJSON is a changed file on one side; its path stands beside.
 type stateJSON struct {
 	Size   int64  `json:"size"`
 	Mode   string `json:"mode"`
-	SHA256 string `json:"sha256"`
+	SHA256 any    `json:"sha256"` // null when it is not known
 }
 
 type changeJSON struct {
@@ -49,19 +50,14 @@ type changeJSON struct {
 }
 
 func stateOf(e bundle.Entry) stateJSON {
-	return stateJSON{Size: e.Size, Mode: e.Mode.String(), SHA256: e.SHA256.Hex()}
+	return stateJSON{Size: e.Size, Mode: e.Mode.String(), SHA256: digestOrNull(e.SHA256)}
 }
 
 func runDiff(ctx context.Context, c *console, from, to string) error {
-	old, err := manifestOf(ctx, from)
+	d, err := diff(ctx, from, to)
 	if err != nil {
 		return err
 	}
-	new, err := manifestOf(ctx, to)
-	if err != nil {
-		return err
-	}
-	d := bundle.Diff(old, new)
 	if c.json {
 		err = c.writeJSON(func(j *jsonWriter) { writeDifference(j, d) })
 	} else {
@@ -73,20 +69,20 @@ func runDiff(ctx context.Context, c *console, from, to string) error {
 	return exitStatus(exitDifferent)
 }
 
-func manifestOf(ctx context.Context, ref string) (*bundle.Manifest, error) {
-	b, err := openBundle(ctx, ref)
+func diff(ctx context.Context, from, to string) (*bundle.Difference, error) {
+	client, err := openClient(ctx)
 	if err != nil {
-		return nil, err
+		return submit.DiffPaths(ctx, from, to) // without a home there may be files
 	}
-	defer b.close()
-	return b.Manifest(ctx)
+	defer client.Close()
+	return client.Diff(ctx, from, to)
 }
 
 func writeDifference(j *jsonWriter, d *bundle.Difference) {
 	entries := func(list []bundle.Entry) func() {
 		return func() {
 			for _, e := range list {
-				j.element(entryJSON{Path: e.Path, Size: e.Size, Mode: e.Mode.String(), SHA256: e.SHA256.Hex()})
+				j.element(entryJSON{Path: e.Path, Size: e.Size, Mode: e.Mode.String(), SHA256: digestOrNull(e.SHA256)})
 			}
 		}
 	}

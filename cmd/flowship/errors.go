@@ -21,10 +21,11 @@ import (
 type kind string
 
 const (
-	kindUsage       kind = "usage"
-	kindUnavailable kind = "unavailable"
-	kindTimeout     kind = "timeout"
-	kindInternal    kind = "internal"
+	kindUsage        kind = "usage"
+	kindUnauthorized kind = "unauthorized"
+	kindUnavailable  kind = "unavailable"
+	kindTimeout      kind = "timeout"
+	kindInternal     kind = "internal"
 
 	// Nothing is wrong with what was asked for, and it may be asked for again.
 	kindInterrupted = kindUnavailable
@@ -147,7 +148,14 @@ func kindOf(err error) kind {
 	if k := bundle.KindOf(err); k != "" {
 		return kind(k)
 	}
+	if _, ok := errors.AsType[*submit.UnverifiedError](err); ok {
+		return kind(bundle.KindTampered)
+	}
 	switch {
+	case errors.Is(err, storage.ErrUnauthorized):
+		return kindUnauthorized
+	case errors.Is(err, storage.ErrUnavailable):
+		return kindUnavailable
 	case errors.Is(err, execute.ErrPrefectAPI):
 		return kind(bundle.KindRefused)
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, execute.ErrNoPython),
@@ -171,6 +179,17 @@ func unavailable(err error) error {
 	}
 	hint := "FLOWSHIP_HOME says where flowship keeps bundles and flow runs; it must be a directory that it can write to"
 	return &hinted{err: err, kind: kindUnavailable, hint: hint}
+}
+
+// unavailableStore does so for errors of a store that a URL names.
+func unavailableStore(err error) error {
+	switch kindOf(err) {
+	case kindUnauthorized, kindUnavailable:
+		return &hinted{err: err, hint: "flowship doctor --url URL looks for what is in the way"}
+	case kindInternal:
+		return &hinted{err: err, kind: kindUnavailable, hint: "a store is s3://bucket, gs://bucket, azblob://container or file:///dir"}
+	}
+	return err
 }
 
 // aboutSubmission gives errors of what has a flow run launched their hints.

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/submit"
 )
 
 // found is the bundle that a REF names.
@@ -46,4 +47,18 @@ func openBundle(ctx context.Context, ref string) (*found, error) {
 		f.document = ref // it lies in a store, and here in a temporary directory
 	}
 	return f, nil
+}
+
+// readContents returns what the bundle that ref names says of itself.
+func readContents(ctx context.Context, ref string) (*submit.Contents, error) {
+	client, err := openClient(ctx)
+	if err != nil {
+		b, err := bundle.Open(ref) // as for openBundle
+		if err != nil {
+			return nil, err
+		}
+		return submit.ContentsOf(ctx, b)
+	}
+	defer client.Close()
+	return client.Contents(ctx, ref)
 }

@@ -33,8 +33,16 @@ type fileJSON struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
 	Mode   string `json:"mode"`
-	SHA256 string `json:"sha256"`
+	SHA256 any    `json:"sha256"`
 	Why    string `json:"why"`
+}
+
+// digestOrNull is what a file hashes to, where that is known.
+func digestOrNull(d bundle.Digest) any {
+	if d.IsZero() {
+		return nil
+	}
+	return d.Hex()
 }
 
 type excludedJSON struct {
@@ -64,7 +72,7 @@ func (r *report) writeJSON(j *jsonWriter) {
 		j.list(func() {
 			for i := range r.manifest.Entries {
 				e := &r.manifest.Entries[i]
-				j.element(fileJSON{Path: e.Path, Size: e.Size, Mode: e.Mode.String(), SHA256: e.SHA256.Hex(), Why: r.why(i)})
+				j.element(fileJSON{Path: e.Path, Size: e.Size, Mode: e.Mode.String(), SHA256: digestOrNull(e.SHA256), Why: r.why(i)})
 			}
 		})
 		j.member("file_count", len(r.manifest.Entries))

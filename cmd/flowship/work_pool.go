@@ -46,6 +46,11 @@ func (c *console) withWorkPool(ctx context.Context, name string, call func(*subm
 	if !c.json {
 		return c.print(func(w *bufio.Writer) { w.WriteString(shown(name) + "\n") })
 	}
+	return c.printWorkPool(ctx, client, name)
+}
+
+// printWorkPool prints the JSON of work-pool inspect.
+func (c *console) printWorkPool(ctx context.Context, client *submit.Client, name string) error {
 	pool, workers, err := lookUpWorkPool(ctx, client, name)
 	if err != nil {
 		return aboutWorkPool(err)

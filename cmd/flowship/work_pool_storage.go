@@ -16,7 +16,9 @@ storage is configured.`,
 		Long:  `Configure has the bundles of a work pool stored elsewhere from now on.`,
 	}
 	group(configure)
-	configure.AddCommand(newStorageConfigureLocalCommand(c))
+	for _, k := range storageKinds() {
+		configure.AddCommand(newStorageConfigureCommand(c, k))
+	}
 	cmd.AddCommand(configure, newStorageInspectCommand(c))
 	return cmd
 }

@@ -3,10 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +16,8 @@ func newStorageInspectCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect NAME",
 		Short: "Show where the bundles of a work pool are stored",
-		Long: `Inspect shows how the storage of a work pool is configured.
+		Long: `Inspect shows how the storage of a work pool is configured. Options of the upload
+and of the execution are shown once where they are the same.
 
 JSON: {"type", "upload": {…}, "execution": {…}}, the options of the two steps; {}
 when it is not configured.`,
@@ -48,48 +48,27 @@ func runStorageInspect(ctx context.Context, c *console, name string) error {
 			fmt.Fprintln(w, paint(c.outStyled, yellow, fmt.Sprintf("No storage configuration found for work pool '%s'", shown(name))))
 			return
 		}
-		writeStorage(w, c.outStyled, storage)
+		writeStorage(w, c.outStyled, name, storage)
 	})
 }
 
 // writeStorage prints the options of both steps, once where they are the same.
-func writeStorage(w *bufio.Writer, styled bool, s *submit.PoolStorage) {
-	t := &table{head: []string{"SETTING", "VALUE"}}
-	t.add(text("type"), text(s.Type))
-	options := func(prefix string, of map[string]any) {
-		for _, name := range slices.Sorted(maps.Keys(of)) {
-			t.add(text(shown(prefix+name)), text(shown(optionText(of[name]))))
+func writeStorage(w *bufio.Writer, styled bool, name string, s *submit.PoolStorage) {
+	t := &table{head: []string{"Setting", "Value"}}
+	t.add(text("type"), text(string(s.Type)))
+	options := func(prefix string, of json.RawMessage) {
+		for _, o := range pythonMembers(of) {
+			t.add(text(shown(prefix+o.name)), text(shown(o.value)))
 		}
 	}
-	same := s.Execution == nil || reflect.DeepEqual(s.Upload, s.Execution)
-	if same {
+	same := reflect.DeepEqual(pythonMembers(s.Upload), pythonMembers(s.Execution))
+	switch {
+	case s.Upload != nil && (s.Execution == nil || same):
 		options("", s.Upload)
-	} else {
+	default:
 		options("upload.", s.Upload)
 		options("execution.", s.Execution)
 	}
+	fmt.Fprintln(w, paint(styled, bold, "Storage Configuration for "+shown(name)))
 	t.write(w, styled)
-}
-
-// optionText is a step's option: a launcher as a shell would have it.
-func optionText(v any) string {
-	if s, ok := v.(string); ok {
-		return s
-	}
-	if list, ok := v.([]any); ok {
-		var argv []string
-		for _, token := range list {
-			if s, ok := token.(string); ok {
-				argv = append(argv, s)
-			}
-		}
-		if len(argv) == len(list) {
-			return shellLine(argv)
-		}
-	}
-	line, err := jsonLine(v)
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	return string(line)
 }

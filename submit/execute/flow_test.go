@@ -130,7 +130,7 @@ func TestGoRefused(t *testing.T) {
 		{"another system", "answer", bundle.Program{OS: "plan9", Arch: runtime.GOARCH}, fmt.Sprintf("its program is for plan9/%s, and this is %[2]s/%[1]s", runtime.GOARCH, runtime.GOOS)},
 		{"no flow", "", here, `its entrypoint "path/dir:" is not of the form path/dir:name`},
 		{"no digest", "answer", bundle.Program{Key: "programs/x", OS: runtime.GOOS, Arch: runtime.GOARCH}, `its program "programs/x": `},
-		{"another place", "answer", bundle.Program{Key: "files/x", OS: runtime.GOOS, Arch: runtime.GOARCH}, `its program "files/x": not of the form programs/<SHA-256>`},
+		{"another place", "answer", bundle.Program{Key: "files/x", OS: runtime.GOOS, Arch: runtime.GOARCH}, `program key "files/x" is not programs/<64 hex>`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := goFlow(t, test.flow, test.program)

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newPullCommand(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use:   "pull REF DIR",
+		Short: "Fetch a bundle from a store",
+		Long: `Pull fetches a bundle, verifies all of it and puts it into DIR, as bundle build would
+have written it. DIR must be empty or not be there; nothing appears in it when
+anything is wrong.
+
+JSON: {"bundle", "digest", "files_key", "file_count", "total_size"}.`,
+		Example: `  flowship bundle pull s3://acme-bundles/289ed969-66db-4edd-8e9d-36cf0a2ca6ca dist`,
+		Args:    arguments("REF", "DIR"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runPull(cmd.Context(), c, args[0], args[1])
+		},
+	}
+}
+
+func runPull(ctx context.Context, c *console, ref, dir string) error {
+	client, err := openClient(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	b, err := client.Pull(ctx, ref, dir, c.transfer())
+	if err != nil {
+		return aboutTransfer(err)
+	}
+	m, err := b.Manifest(ctx)
+	if err != nil {
+		return err
+	}
+	if !c.json {
+		return c.print(func(w *bufio.Writer) {
+			fmt.Fprintf(w, "%s, %s pulled to %s\n", count(len(m.Entries), "file"), humanSize(m.TotalSize()), shown(dir))
+		})
+	}
+	return c.writeJSON(func(j *jsonWriter) {
+		j.object(func() {
+			j.member("bundle", b.DocumentPath)
+			j.member("digest", b.Digest.String())
+			j.member("files_key", orNull(b.Document.FilesKey))
+			j.member("file_count", len(m.Entries))
+			j.member("total_size", m.TotalSize())
+		})
+	})
+}
