@@ -16,8 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	_ "github.com/flowship/flowship/storage/gcs"
 	_ "gocloud.dev/blob/azureblob"
-	_ "gocloud.dev/blob/gcsblob"
 	_ "gocloud.dev/blob/s3blob"
 
 	"github.com/flowship/flowship/bundle"
