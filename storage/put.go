@@ -77,10 +77,22 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, opts PutOption
 			err = lookErr
 		}
 	}
-	if kindOf(err) == ErrNotFound { // a new object needs nothing but its bucket
+	if kind := kindOf(err); kind == ErrNotFound || kind == ErrUnavailable && statusOf(err) == 0 && s.noBucket(ctx) {
 		err = fmt.Errorf("%w: the bucket does not exist", ErrNotFound)
 	}
 	return false, s.fail("put", key, err)
+}
+
+// noBucket reports whether the bucket does not exist. S3 cuts the connection when it refuses a
+// body for that, and the answer may be lost; a new object needs nothing but its bucket.
+func (s *Store) noBucket(ctx context.Context) bool {
+	if s.scheme != "s3" {
+		return false
+	}
+	ctx, p := s.patiently(ctx, 0)
+	defer p.end(ctx, nil)
+	ok, err := s.bucket.IsAccessible(ctx)
+	return !ok && err == nil
 }
 
 // there reports whether the object is in the store and is the one described.
