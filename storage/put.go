@@ -35,9 +35,10 @@ const lookFirst = 1 << 20
 // Memory that an upload may take for parts on their way, and the size of a part as long as the
 // store takes so many.
 const (
-	uploadMemory = 48 << 20
-	uploadPart   = 8 << 20
-	maxParts     = 10_000 // of S3; Azure takes more
+	uploadMemory = 36 << 20
+	uploadPart   = 6 << 20
+	googleChunk  = 16 << 20 // Google's store takes one after another
+	maxParts     = 10_000   // of S3; Azure takes more
 )
 
 // How long parts that are on their way may take after the caller gave up. A store that is asked
@@ -105,6 +106,9 @@ func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOpti
 		IfNotExist:     !opts.Replace,
 		BufferSize:     int(part),
 		MaxConcurrency: int(max(1, uploadMemory/part-1)),
+	}
+	if s.scheme == "gs" {
+		w.BufferSize = googleChunk
 	}
 	if opts.SHA256 != (Digest{}) {
 		w.Metadata = map[string]string{metadataDigest: hex.EncodeToString(opts.SHA256[:])}
