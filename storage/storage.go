@@ -62,11 +62,16 @@ type OpenOptions struct {
 	// Patience is how long a store may leave a request without any progress before that is
 	// ErrUnavailable; 0 means a minute.
 	Patience time.Duration
+	// Credentials are for an object store that has an opener; nil is those of the environment.
+	Credentials *Credentials
+	// Openers open the URLs of a scheme. One that is not here is opened as gocloud.dev does.
+	Openers map[string]Opener
 }
 
 // Open opens the bucket at url. A folder that does not exist is ErrNotFound; whether a bucket
 // exists, and the credentials are good for it, shows with the first request. Credentials are
-// taken from the environment, as the cloud's own tools take them, never from the URL.
+// those of the options, or else taken from the environment, as the cloud's own tools take them,
+// never from the URL.
 //
 //	s3://bucket/prefix?region=eu-central-1     also endpoint, use_path_style, profile, anonymous, …
 //	gs://bucket/prefix                         also anonymous, access_id, private_key_path, …
@@ -106,6 +111,13 @@ func (s *Store) open(ctx context.Context, opts *OpenOptions) (err error) {
 		return err
 	}
 	s.local, s.careful = u.Scheme == "mem", u.Scheme == "s3" || u.Scheme == "azblob"
+	if opener := opts.Openers[u.Scheme]; opener != nil {
+		s.bucket, err = openWith(ctx, opener, u, opts.Credentials)
+		return err
+	}
+	if opts.Credentials != nil {
+		return fmt.Errorf("credentials are given, and nothing here opens %q with any", u.Scheme+"://")
+	}
 	mux := blob.DefaultURLMux()
 	if !mux.ValidBucketScheme(u.Scheme) {
 		return fmt.Errorf("no driver for %q is linked in; there are %s", u.Scheme+"://", strings.Join(mux.BucketSchemes(), ", "))

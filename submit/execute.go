@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
@@ -22,6 +23,8 @@ type Step struct {
 	Digest bundle.Digest // of the document
 	// Results is the URL of the store of the record; "" is that of the document.
 	Results string
+	// Storage is how the stores are opened; nil is the default.
+	Storage *storage.OpenOptions
 	// Grace is how long the command, and then what it left behind, may take to end; 0 means 10
 	// seconds.
 	Grace time.Duration
@@ -29,7 +32,8 @@ type Step struct {
 
 // Execute is the whole of an executor's process: it runs the step in the current directory, as
 // [execute.Run] says, and tells the flow runs of the embedded default how it went, if the
-// environment says that this is one of theirs. Signals to the process are passed on to the
+// environment says that this is one of theirs. If it is not, and PREFECT_API_URL is set, it is one
+// of Prefect's, as [execute.RunForPrefect] says. Signals to the process are passed on to the
 // command; that ctx ends is of no account. When somebody else ends the run, the command is
 // stopped.
 //
@@ -61,7 +65,7 @@ func executeStep(ctx context.Context, step Step) (*execute.Record, error) {
 	signal.Notify(signals, passedOn()...)
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
-	opts := &execute.Options{Signals: signals, Grace: step.Grace, Results: step.Results}
+	opts := &execute.Options{Signals: signals, Grace: step.Grace, Results: step.Results, Storage: step.Storage}
 	// Without a flow run, the other variables are leftovers of an environment further up.
 	if opts.FlowRunID = os.Getenv(envExecutes); opts.FlowRunID != "" {
 		opts.Scratch, opts.Grouped = os.Getenv(envScratch), grouped()
@@ -83,6 +87,9 @@ func executeStep(ctx context.Context, step Step) (*execute.Record, error) {
 		held, stopKeeping := orchestrator.Keep(ctx, runs, lease)
 		defer stopKeeping()
 		ctx = held
+	} else if os.Getenv("PREFECT_API_URL") != "" {
+		code, err := execute.RunForPrefect(ctx, step.URL, step.Key, step.Digest, opts)
+		return &execute.Record{ExitCode: code}, err
 	}
 	return execute.Run(ctx, step.URL, step.Key, step.Digest, opts)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -12,13 +13,18 @@ import (
 
 // execute runs one command line and returns the exit code.
 func (c *console) execute(ctx context.Context, args []string) int {
+	args, module, isModule := splitModule(args)
 	c.json = wantsJSON(args)
 	root := newRootCommand(c)
 	root.SetArgs(args)
-	for _, arg := range args {
+	for _, arg := range slices.Concat(args, module) {
 		if !utf8.ValidString(arg) { // JSON, of which documents are made, cannot hold it
 			return c.fail(ctx, root, usagef("", "the argument %q is not UTF-8", arg))
 		}
+	}
+	if isModule {
+		c.quiet = len(args) > 0
+		return runModule(ctx, c, root, module)
 	}
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil {

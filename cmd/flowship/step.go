@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit"
 )
 
@@ -16,7 +17,7 @@ func newStepCommand(c *console) *cobra.Command {
 		Long:  `Steps are launched by flowship itself where a flow run shall be executed.`,
 	}
 	group(cmd)
-	cmd.AddCommand(newStepExecuteCommand(c), newStepLaunchCommand(c))
+	cmd.AddCommand(newStepUploadCommand(c), newStepExecuteCommand(c), newStepLaunchCommand(c))
 	return cmd
 }
 
@@ -31,7 +32,8 @@ func newStepExecuteCommand(c *console) *cobra.Command {
 		Short: "Fetch a bundle, verify it, run it here",
 		Long: `Execute fetches the document KEY from the store and its sidecar, verifies both
 against the digest, extracts the files into the current directory and runs the
-command or the flow there. Nothing runs of a bundle that is not the one with
+command or the flow there; where PREFECT_API_URL is set, a flow in Python is run by
+Prefect, for a flow run of that server. Nothing runs of a bundle that is not the one with
 this digest. It exits with the command's own code, or 1 if the flow did not return;
 3: the bundle does not verify, 4: it is not there, or no Python for its flow.`,
 		Example: `  flowship step execute --url file:///var/lib/bundles --key 0b3c… --digest sha256:9f86…`,
@@ -59,7 +61,7 @@ func runStepExecute(ctx context.Context, c *console, opts *stepExecuteOptions) e
 	if err != nil {
 		return &usageError{err: err}
 	}
-	record, err := submit.Execute(ctx, submit.Step{URL: opts.url, Key: opts.key, Digest: digest, Results: opts.resultURL})
+	record, err := submit.Execute(ctx, submit.Step{URL: opts.url, Key: opts.key, Digest: digest, Results: opts.resultURL, Storage: &storage.OpenOptions{Openers: openers()}})
 	switch {
 	case err != nil && record != nil && record.Told: // who launched it says so
 		return exitStatus(record.ExitCode)

@@ -1,10 +1,12 @@
 // Command bench times the three ways to run something, and a worker, on the embedded backend.
 //
-//	go run ./cmd/testbed -servers prefect go run ./submit/bench
+//	go run ./cmd/testbed -servers prefect,s3 go run ./submit/bench
 //
 // Whole processes count, from start to exit, of a command that does nothing. For Prefect it is a flow that does nothing, called on a
 // process work pool of a server that is already up. Every figure of a single call is the median of -rounds. The worker's is the rate at
 // which one with --limit 16 finishes -runs queued runs; that each ran once and completed is checked. An idle worker is watched for -idle.
+// Last comes the upload of a small document to S3, by Prefect's module in Python and by flowship in its place. -only measures one of
+// single, prefect, worker, idle and module.
 package main
 
 import (
@@ -33,6 +35,7 @@ type options struct {
 	rounds, runs int
 	idle         time.Duration
 	python, api  string
+	only         string
 }
 
 func main() {
@@ -40,6 +43,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 21, "how often each single call is made")
 	flag.IntVar(&o.runs, "runs", 1000, "how many runs the worker gets")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "how long the idle worker is watched")
+	flag.StringVar(&o.only, "only", "", "measure only this")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -62,8 +66,14 @@ func run(ctx context.Context, o options) (err error) {
 		return fmt.Errorf("go build ./cmd/flowship: %w\n%s", err, out)
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	for _, measure := range []func(context.Context, io.Writer) error{b.single, b.prefect, b.worker, b.idleWorker} {
-		if err := measure(ctx, w); err != nil {
+	for _, m := range []struct {
+		name    string
+		measure func(context.Context, io.Writer) error
+	}{{"single", b.single}, {"prefect", b.prefect}, {"worker", b.worker}, {"idle", b.idleWorker}, {"module", b.module}} {
+		if o.only != "" && o.only != m.name {
+			continue
+		}
+		if err := m.measure(ctx, w); err != nil {
 			return err
 		}
 		w.Flush()

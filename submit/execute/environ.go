@@ -28,10 +28,7 @@ func (x *execution) environ(dir, result string) ([]string, error) {
 	if err := os.WriteFile(file, parameters, 0o600); err != nil {
 		return nil, err
 	}
-	env := slices.DeleteFunc(slices.Clone(x.Environ), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains(foreignVariables, name)
-	})
+	env := x.ownEnviron()
 	if len(parameters) <= maxVariable {
 		env = append(env, "FLOWSHIP_PARAMETERS="+string(parameters))
 	}
@@ -42,6 +39,14 @@ func (x *execution) environ(dir, result string) ([]string, error) {
 		"PREFECT__FLOW_RUN_ID="+x.FlowRunID,
 		"PWD="+x.Dir,
 	), nil
+}
+
+// ownEnviron is the environment without what is not the command's.
+func (x *execution) ownEnviron() []string {
+	return slices.DeleteFunc(slices.Clone(x.Environ), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(foreignVariables, name)
+	})
 }
 
 // lookUp finds the program as a shell in dir would: a name with a slash is a path, another one

@@ -99,15 +99,15 @@ import (
 // if the command was run, or could not be for a reason that lies in itself, such as that
 // there is no such program.
 func Run(ctx context.Context, url, key string, digest bundle.Digest, opts *Options) (*Record, error) {
-	x := &execution{key: key, digest: digest, started: time.Now().UTC()}
-	if opts != nil {
-		x.Options = *opts
+	if digest.IsZero() {
+		return nil, errors.New("execute: no digest: a document is not run on trust")
 	}
-	if err := x.defaults(); err != nil {
+	x, err := newExecution(key, digest, opts)
+	if err != nil {
 		return nil, fmt.Errorf("execute: %w", err)
 	}
 	defer os.RemoveAll(x.scratch)
-	store, err := storage.Open(ctx, url, nil)
+	store, err := storage.Open(ctx, url, x.Storage)
 	if err != nil {
 		return x.crashed(ctx, err)
 	}
@@ -137,12 +137,13 @@ type execution struct {
 	heard os.Signal
 }
 
-func (x *execution) defaults() (err error) {
-	if x.digest.IsZero() {
-		return errors.New("no digest: a document is not run on trust")
+func newExecution(key string, digest bundle.Digest, opts *Options) (x *execution, err error) {
+	x = &execution{key: key, digest: digest, started: time.Now().UTC()}
+	if opts != nil {
+		x.Options = *opts
 	}
 	if x.Dir, err = filepath.Abs(x.Dir); err != nil {
-		return err
+		return nil, err
 	}
 	if x.Environ == nil {
 		x.Environ = os.Environ()
@@ -162,7 +163,7 @@ func (x *execution) defaults() (err error) {
 		x.Grace = 10 * time.Second
 	}
 	x.scratch, err = os.MkdirTemp(x.Scratch, "flowship-")
-	return err
+	return x, err
 }
 
 func (x *execution) run(ctx context.Context) (*Record, error) {
@@ -279,7 +280,7 @@ func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 	if x.Runs != nil {
 		runs = x.Runs
 	}
-	if err := r.Settle(ctx, url, runs); err != nil {
+	if err := r.settle(ctx, url, x.Storage, runs); err != nil {
 		return r, fmt.Errorf("execute: the end of the run could not be told: %w", err)
 	}
 	return r, nil

@@ -15,35 +15,58 @@ import (
 // prepare fetches the bundle, proves it and puts its files into the working directory.
 func (x *execution) prepare(ctx context.Context) error {
 	dir := filepath.Join(x.scratch, "bundle")
-	if err := os.MkdirAll(filepath.Join(dir, "files"), 0o700); err != nil {
-		return err
-	}
 	// What was extracted is not needed a second time.
 	defer os.RemoveAll(dir)
-	document := filepath.Join(dir, "bundle.json")
-	if err := x.fetch(ctx, x.key, document, x.digest, "the stored document is not the one that was submitted"); err != nil {
-		return err
-	}
-	b, err := bundle.Open(document)
+	b, err := x.fetchDocument(ctx, dir)
 	if err != nil {
 		return err
 	}
-	x.document = b.Document
 	if err := x.check(); err != nil {
 		return err
-	}
-	if b.ArchivePath != "" {
-		const reason = "the stored sidecar is not the one that the document names"
-		if err := x.fetch(ctx, b.Document.FilesKey, b.ArchivePath, b.Document.Flowship.Archive.SHA256, reason); err != nil {
-			return err
-		}
 	}
 	if b.Document.Flowship.Runtime == bundle.RuntimeGo {
 		if err := x.fetchProgram(ctx); err != nil {
 			return err
 		}
 	}
-	_, err = b.Extract(ctx, x.Dir, &bundle.ExtractOptions{Digest: x.digest})
+	if err := x.fetchSidecar(ctx, b); err != nil {
+		return err
+	}
+	return x.extract(ctx, b)
+}
+
+// fetchDocument fetches the document into a new directory.
+func (x *execution) fetchDocument(ctx context.Context, dir string) (*bundle.Bundle, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "files"), 0o700); err != nil {
+		return nil, err
+	}
+	document := filepath.Join(dir, "bundle.json")
+	if err := x.fetch(ctx, x.key, document, x.digest, "the stored document is not the one that was submitted"); err != nil {
+		return nil, err
+	}
+	b, err := bundle.Open(document)
+	if err != nil {
+		return nil, err
+	}
+	x.document = b.Document
+	return b, nil
+}
+
+// fetchSidecar fetches the sidecar, if there is one, beside the document. Of Prefect's own
+// documents only its content is known, which is proven when it is extracted.
+func (x *execution) fetchSidecar(ctx context.Context, b *bundle.Bundle) error {
+	if b.ArchivePath == "" {
+		return nil
+	}
+	var digest bundle.Digest
+	if f := b.Document.Flowship; f != nil {
+		digest = f.Archive.SHA256
+	}
+	return x.fetch(ctx, b.Document.FilesKey, b.ArchivePath, digest, "the stored sidecar is not the one that the document names")
+}
+
+func (x *execution) extract(ctx context.Context, b *bundle.Bundle) error {
+	_, err := b.Extract(ctx, x.Dir, &bundle.ExtractOptions{Digest: x.digest, Warn: x.Warn})
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -30,10 +31,14 @@ type Options struct {
 	Runs Runs
 	// Logs gets what the run says; nil is nobody.
 	Logs orchestrator.LogWriter
+	// Storage is how the stores are opened; nil is the default.
+	Storage *storage.OpenOptions
 	// Results is the URL of the store that gets the record; "" is that of the bundle.
 	Results string
 	// Signals are passed on to the command and its children. A hangup ends them.
 	Signals <-chan os.Signal
+	// Warn, if not nil, is told of existing files that are overwritten.
+	Warn func(text string)
 	// Grouped says that signals come to the whole process group, the command included. Then
 	// they are passed on only to a command that was not there yet, or has left the group.
 	Grouped bool

@@ -34,6 +34,10 @@ func (x *execution) findPython() error {
 	if file, _, ok := strings.Cut(x.document.Flowship.Entrypoint, ".py:"); !ok || !filepath.IsLocal(file) {
 		return x.refuse(fmt.Sprintf("its entrypoint %q is not of the form path/flow.py:name", x.document.Flowship.Entrypoint))
 	}
+	return x.findInterpreter()
+}
+
+func (x *execution) findInterpreter() error {
 	names := []string{"python3", "python"}
 	if named := variable(x.Environ, EnvPython); named != "" {
 		names = []string{named}

@@ -55,13 +55,17 @@ var (
 //
 // The url is that of the store; without one nothing is recorded, without runs nobody is told.
 func (r *Record) Settle(ctx context.Context, url string, runs orchestrator.StateSetter) error {
+	return r.settle(ctx, url, nil, runs)
+}
+
+func (r *Record) settle(ctx context.Context, url string, open *storage.OpenOptions, runs orchestrator.StateSetter) error {
 	var lost error
 	// The second proposal follows the answer to the first; only a state that changes meanwhile
 	// needs a third.
 	for range 3 {
-		if lost = r.record(ctx, url); lost != nil && r.State.Type == orchestrator.TypeCompleted {
+		if lost = r.record(ctx, url, open); lost != nil && r.State.Type == orchestrator.TypeCompleted {
 			r.State, r.ExitCode, r.Result = orchestrator.NewState(orchestrator.TypeCrashed, lost.Error()), ExitUnavailable, nil
-			r.record(ctx, url) // without the result, it may have room
+			r.record(ctx, url, open) // without the result, it may have room
 		}
 		if runs == nil {
 			return lost
@@ -85,22 +89,22 @@ func (r *Record) Settle(ctx context.Context, url string, runs orchestrator.State
 }
 
 // record stores the record; a run that is run again replaces it.
-func (r *Record) record(ctx context.Context, url string) error {
+func (r *Record) record(ctx context.Context, url string, open *storage.OpenOptions) error {
 	if url == "" {
 		return nil
 	}
-	if err := r.put(ctx, url); err != nil {
+	if err := r.put(ctx, url, open); err != nil {
 		return &notRecordedError{err}
 	}
 	return nil
 }
 
-func (r *Record) put(ctx context.Context, url string) error {
+func (r *Record) put(ctx context.Context, url string, open *storage.OpenOptions) error {
 	b, err := encodeJSON(r)
 	if err != nil {
 		return err
 	}
-	s, err := storage.Open(ctx, url, nil)
+	s, err := storage.Open(ctx, url, open)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,202 @@
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/storage"
+)
+
+// Phase is what [RunForPrefect] was doing when it failed.
+type Phase string
+
+// The phases of a step, in their order.
+const (
+	PhaseDocument Phase = "document" // fetching and reading the document
+	PhaseSidecar  Phase = "sidecar"  // fetching the included files
+	PhaseExtract  Phase = "extract"  // putting them into the working directory
+	PhaseInstall  Phase = "install"  // installing the dependencies
+	PhaseRun      Phase = "run"      // running the flow
+)
+
+// PhaseError is an error with the phase in which it happened.
+type PhaseError struct {
+	Phase Phase
+	Err   error
+}
+
+func (e *PhaseError) Error() string { return e.Err.Error() }
+func (e *PhaseError) Unwrap() error { return e.Err }
+
+// RunForPrefect runs the bundle of a flow run of Prefect, whose document has the key in the store
+// at url. It does what Prefect's own programs do in the infrastructure, after it has proven what
+// can be: of a document of flowship everything, of one of Prefect's own that the included files
+// are those that it names. A zero digest takes the document for what it is.
+//
+// A flow in Python, and whatever Prefect pickled, is run by "python -m prefect.bundles.execute",
+// which reports to the server itself; the interpreter is the one that [EnvPython] names, else
+// python3 or python. Signals go to it, and its exit code is returned. The dependencies are installed
+// for that interpreter before, by uv or else by pip. Commands and flows in Go run as in [Run].
+//
+// An error that has nothing to do with how the run ended is a [PhaseError]; the exit code is then
+// that of a bundle that was not run.
+func RunForPrefect(ctx context.Context, url, key string, digest bundle.Digest, opts *Options) (code int, err error) {
+	x, err := newExecution(key, digest, opts)
+	if err != nil {
+		return ExitUnavailable, &PhaseError{PhaseDocument, err}
+	}
+	defer os.RemoveAll(x.scratch)
+	if x.store, err = storage.Open(ctx, url, x.Storage); err != nil {
+		return exitCode(err), &PhaseError{PhaseDocument, err}
+	}
+	defer x.store.Close()
+	if x.Results == "" {
+		x.Results = url
+	}
+	var file string
+	err = x.unlessStopped(ctx, func(ctx context.Context) (err error) {
+		file, err = x.prepareForPrefect(ctx)
+		return err
+	})
+	switch {
+	case err != nil:
+		return exitCode(err), err
+	case file == "":
+		return x.runNatively(ctx)
+	}
+	return x.handOver(ctx, file)
+}
+
+// runNatively runs what is not Prefect's to run.
+func (x *execution) runNatively(ctx context.Context) (int, error) {
+	record, err := x.run(ctx)
+	if err != nil {
+		return record.ExitCode, &PhaseError{PhaseRun, err}
+	}
+	return record.ExitCode, nil
+}
+
+// prepareForPrefect returns the file of the document to hand over, or "" where this package runs
+// the bundle itself.
+func (x *execution) prepareForPrefect(ctx context.Context) (string, error) {
+	dir := filepath.Join(x.scratch, "prefect")
+	b, err := x.fetchDocument(ctx, dir)
+	if err != nil {
+		return "", &PhaseError{PhaseDocument, err}
+	}
+	if f := b.Document.Flowship; f != nil && f.Runtime != bundle.RuntimePython {
+		x.digest = b.Digest // it must not become another one meanwhile
+		return "", os.RemoveAll(dir)
+	}
+	if err := x.findInterpreter(); err != nil {
+		return "", &PhaseError{PhaseRun, err}
+	}
+	if err := x.fetchSidecar(ctx, b); err != nil {
+		return "", &PhaseError{PhaseSidecar, err}
+	}
+	if err := x.extract(ctx, b); err != nil {
+		return "", &PhaseError{PhaseExtract, err}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", &PhaseError{PhaseExtract, err}
+	}
+	if err := x.install(ctx, b.Document.Dependencies); err != nil {
+		return "", &PhaseError{PhaseInstall, err}
+	}
+	file, err := x.rewrite(b.Document)
+	if err != nil {
+		return "", &PhaseError{PhaseRun, err}
+	}
+	return file, nil
+}
+
+// rewrite writes the document without what is done already: the files are in their place, the
+// dependencies installed.
+func (x *execution) rewrite(d *bundle.Document) (string, error) {
+	f, err := os.OpenFile(filepath.Join(x.scratch, "bundle.json"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	rest := &bundle.Document{Function: d.Function, Context: d.Context, FlowRun: d.FlowRun}
+	_, err = rest.Write(f)
+	return f.Name(), errors.Join(err, f.Close())
+}
+
+// requirement is how a requirement of PEP 508 begins: a name, perhaps extras, and then versions,
+// an address, a marker or nothing. An option, a path or an address alone is none.
+var requirement = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?[ \t]*(?:\[[A-Za-z0-9._, \t-]*\])?[ \t]*(?:[<>=!~(@;].*)?$`)
+
+// requirements are the lines of a document's dependencies, checked as Prefect does.
+func requirements(dependencies string) ([]string, error) {
+	var lines []string
+	for line := range strings.SplitSeq(dependencies, "\n") {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		if strings.HasPrefix(line, "-") {
+			return nil, fmt.Errorf("dependency %q: command-line flags are not allowed", line)
+		}
+		if !requirement.MatchString(line) {
+			return nil, fmt.Errorf("dependency %q: Invalid PEP 508 dependency specifier", line)
+		}
+		lines = append(lines, line)
+	}
+	return lines, nil
+}
+
+// install installs the dependencies for the interpreter.
+func (x *execution) install(ctx context.Context, dependencies string) error {
+	lines, err := requirements(dependencies)
+	if err != nil || len(lines) == 0 {
+		return err
+	}
+	argv := []string{x.executable, "-m", "pip", "install", "--disable-pip-version-check"}
+	if uv, err := lookUp("uv", x.Dir, x.Environ); err == nil {
+		argv = []string{uv, "pip", "install", "--python", x.executable}
+	}
+	cmd := exec.CommandContext(ctx, argv[0], append(argv[1:], lines...)...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = x.Dir, x.Environ, x.Stderr, x.Stderr
+	cmd.WaitDelay = x.Grace
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("the dependencies could not be installed: %s: %w", strings.Join(argv, " "), err)
+	}
+	return nil
+}
+
+// handOver runs the document with Prefect, and passes signals on.
+func (x *execution) handOver(ctx context.Context, file string) (int, error) {
+	cmd := exec.Command(x.executable, "-m", "prefect.bundles.execute", "--key", file)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = x.Dir, x.ownEnviron(), x.Stdout, x.Stderr
+	cmd.WaitDelay = x.Grace
+	prepareSupervisor(cmd)
+	if err := cmd.Start(); err != nil {
+		return ExitUnavailable, &PhaseError{PhaseRun, err}
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		cmd.Wait() // its ProcessState says more than its error
+	}()
+	stop := ctx.Done()
+	for {
+		select {
+		case s := <-x.Signals:
+			signalSupervisor(cmd.Process, s)
+		case <-stop:
+			stop = nil
+			signalSupervisor(cmd.Process, os.Interrupt)
+			defer time.AfterFunc(x.Grace, func() { cmd.Process.Kill() }).Stop()
+		case <-ended:
+			code, _ := exitOf(cmd.ProcessState)
+			return code, nil
+		}
+	}
+}

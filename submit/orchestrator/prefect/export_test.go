@@ -1,0 +1,19 @@
+package prefect
+
+import (
+	"context"
+	"time"
+)
+
+// Waiting has a client tell how long it would wait, instead of waiting.
+func (c *Client) Waiting(tell func(time.Duration)) {
+	c.wait = func(ctx context.Context, d time.Duration) error {
+		tell(d)
+		return ctx.Err()
+	}
+}
+
+// Post sends a request that changes something.
+func (c *Client) Post(ctx context.Context, path string, body any) error {
+	return c.call(ctx, "POST", path, body, nil)
+}

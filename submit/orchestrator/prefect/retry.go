@@ -1,0 +1,115 @@
+package prefect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// repeat sends the request until it succeeds, or fails for good.
+func (c *Client) repeat(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	for try := 1; ; {
+		r, err := c.once(ctx, method, path, body)
+		if err == nil && r.status < 300 {
+			c.answered.Store(true)
+			return r.body, nil
+		}
+		again, counted := c.worthRepeating(ctx, r, err)
+		if !again || counted && try > c.settings.MaxRetries {
+			return nil, c.failure(method, path, r, err)
+		}
+		if err := c.wait(ctx, c.delay(try, r)); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", method, path, err)
+		}
+		if counted {
+			try++
+		}
+	}
+}
+
+// worthRepeating reports whether another try may succeed, and whether the last one counts: while a
+// server is maintained it does not.
+func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (again, counted bool) {
+	if err != nil {
+		if ctx.Err() != nil {
+			return false, true
+		}
+		var refused *StatusError
+		var u *url.Error
+		switch {
+		case errors.As(err, &refused): // for the token
+			return false, true
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return c.answered.Load(), true
+		}
+		return errors.As(err, &u) || r != nil, true
+	}
+	if c.renewToken(r) {
+		return true, true
+	}
+	if !slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable}, r.status) &&
+		!slices.Contains(c.settings.RetryCodes, r.status) {
+		return false, true
+	}
+	return true, r.header.Get("Prefect-Maintenance") != "true"
+}
+
+// failure says what was asked and what came of it.
+func (c *Client) failure(method, path string, r *response, err error) error {
+	if err == nil {
+		return &StatusError{Method: method, Path: path, Status: r.status, Detail: r.detail()}
+	}
+	if refused, ok := errors.AsType[*StatusError](err); ok {
+		return refused
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err // the rest repeats method and address
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s %s at %s: %w", method, path, c.api.Redacted(), err)
+	}
+	return fmt.Errorf("%s %s: %w: %s: %w", method, path, ErrUnavailable, c.api.Redacted(), err)
+}
+
+// delay is how long to wait before the next try.
+func (c *Client) delay(try int, r *response) time.Duration {
+	const longest = 10 * time.Minute
+	jitter := c.settings.Jitter * rand.Float64()
+	if r != nil {
+		if after, ok := retryAfter(r.header.Get("Retry-After"), time.Now()); ok {
+			return min(time.Duration(float64(after)*(1+jitter)), longest) // never less than was asked for
+		}
+	}
+	seconds := math.Pow(2, float64(min(try, 10))) * (1 + 2*jitter - c.settings.Jitter)
+	return min(time.Duration(max(seconds, 0)*float64(time.Second)), longest)
+}
+
+// retryAfter reads seconds, or a date of HTTP.
+func retryAfter(text string, now time.Time) (time.Duration, bool) {
+	if seconds, err := strconv.ParseFloat(text, 64); err == nil && seconds >= 0 && seconds < 1e6 {
+		return time.Duration(seconds * float64(time.Second)), true
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(at.Sub(now), 0), true
+	}
+	return 0, false
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

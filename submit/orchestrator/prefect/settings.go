@@ -1,0 +1,277 @@
+package prefect
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Secret is text that is never printed, logged or encoded: only its conversion to a string shows it.
+type Secret string
+
+const hidden = "********"
+
+// String hides the secret.
+func (Secret) String() string { return hidden }
+
+// GoString hides the secret.
+func (Secret) GoString() string { return hidden }
+
+// MarshalText hides the secret.
+func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+// Settings are what Prefect's own settings say about the client, with its defaults.
+type Settings struct {
+	APIURL     string // without a slash at its end; "" when none is configured
+	APIKey     Secret // of Prefect Cloud
+	AuthString Secret // "user:password" of a server; wins over the key
+	// Headers are sent with every request, whatever they are called.
+	Headers    map[string]Secret
+	MaxRetries int           // after the first try
+	RetryCodes []int         // besides 408, 429, 502 and 503
+	Jitter     float64       // the part of a delay by which it may vary
+	Timeout    time.Duration // of one try
+	CSRF       bool          // ask for a token; never of Cloud
+	SkipVerify bool          // do not verify the server's certificate
+	CertFile   string        // certificates to trust instead of the system's
+	Profile    string        // the active profile, for people to see
+	// Warnings are what Prefect would warn of, a sentence each.
+	Warnings []string
+}
+
+// DiscoverOptions are the options of [Discover]; nil is the default.
+type DiscoverOptions struct {
+	// Environ is the environment; nil is the process's own.
+	Environ []string
+	// Dir is where .env, prefect.toml and pyproject.toml are sought; "" is the current directory.
+	Dir string
+	// Profile is the profile to use; "" leaves it to PREFECT_PROFILE and profiles.toml.
+	Profile string
+}
+
+// Discover reads the settings as Prefect does. Of several places that say something, the first
+// wins: the environment, .env, prefect.toml, pyproject.toml, the active profile. Files that are
+// not there say nothing.
+func Discover(opts *DiscoverOptions) (*Settings, error) {
+	if opts == nil {
+		opts = &DiscoverOptions{}
+	}
+	d := &discovery{settings: &Settings{}, dir: opts.Dir}
+	environ := opts.Environ
+	if environ == nil {
+		environ = os.Environ()
+	}
+	err := d.read(environ, opts.Profile)
+	if err == nil {
+		err = d.fill()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prefect: settings: %w", err)
+	}
+	return d.settings, nil
+}
+
+// discovery collects values under the names that they have in the environment.
+type discovery struct {
+	settings *Settings
+	dir      string
+	sources  []map[string]string // the first that has a name wins
+}
+
+func (d *discovery) read(environ []string, profile string) error {
+	variables, env := map[string]string{}, map[string]string{}
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		variables[name] = value
+		env[strings.ToUpper(name)] = value
+	}
+	dotenv, err := d.dotenv(variables)
+	if err != nil {
+		return err
+	}
+	d.sources = []map[string]string{env, dotenv}
+	for _, file := range []struct {
+		name  string
+		table []string
+	}{{"prefect.toml", nil}, {"pyproject.toml", []string{"tool", "prefect"}}} {
+		values, err := d.toml(file.name, file.table)
+		if err != nil {
+			return err
+		}
+		d.sources = append(d.sources, values)
+	}
+	values, err := d.profile(profile)
+	if err != nil {
+		return err
+	}
+	if !d.isTrue("PREFECT_TEST_MODE") && !d.isTrue("PREFECT_UNIT_TEST_MODE") {
+		d.sources = append(d.sources, values)
+	}
+	return nil
+}
+
+// prefix is that of the names of all settings.
+const prefix = "PREFECT_"
+
+func (d *discovery) lookup(name string) (string, bool) {
+	for _, source := range d.sources {
+		if value, ok := source[name]; ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+func (d *discovery) text(name string) string {
+	value, _ := d.lookup(name)
+	return strings.TrimSpace(value)
+}
+
+func (d *discovery) isTrue(name string) bool {
+	b, _ := parseBool(d.text(name))
+	return b
+}
+
+func (d *discovery) warn(format string, args ...any) {
+	d.settings.Warnings = append(d.settings.Warnings, fmt.Sprintf(format, args...))
+}
+
+// cloudURL is where Prefect Cloud's API is.
+const cloudURL = "https://api.prefect.cloud/api"
+
+func (d *discovery) fill() error {
+	s := d.settings
+	*s = Settings{
+		APIURL:     strings.TrimRight(d.text("PREFECT_API_URL"), "/"),
+		APIKey:     Secret(d.text("PREFECT_API_KEY")),
+		AuthString: Secret(d.text("PREFECT_API_AUTH_STRING")),
+		CertFile:   d.text("PREFECT_API_SSL_CERT_FILE"),
+		MaxRetries: 5,
+		Jitter:     0.2,
+		Timeout:    time.Minute,
+		CSRF:       true,
+		Profile:    s.Profile,
+		Warnings:   s.Warnings,
+	}
+	if s.CertFile == "" {
+		s.CertFile = d.text("SSL_CERT_FILE")
+	}
+	if s.CertFile != "" {
+		s.CertFile = d.expand(s.CertFile)
+	}
+	seconds := s.Timeout.Seconds()
+	for _, err := range []error{
+		d.parse("PREFECT_CLIENT_MAX_RETRIES", "a whole number, 0 or more", func(v string) (err error) {
+			s.MaxRetries, err = strconv.Atoi(v)
+			return atLeastZero(float64(s.MaxRetries), err)
+		}),
+		d.parse("PREFECT_CLIENT_RETRY_JITTER_FACTOR", "a number, 0 or more", func(v string) (err error) {
+			s.Jitter, err = strconv.ParseFloat(v, 64)
+			return atLeastZero(s.Jitter, err)
+		}),
+		d.parse("PREFECT_API_REQUEST_TIMEOUT", "a number of seconds", func(v string) (err error) {
+			seconds, err = strconv.ParseFloat(v, 64)
+			return atLeastZero(seconds, err)
+		}),
+		d.parse("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "true or false", func(v string) (err error) {
+			s.CSRF, err = parseBool(v)
+			return err
+		}),
+		d.parse("PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "true or false", func(v string) (err error) {
+			s.SkipVerify, err = parseBool(v)
+			return err
+		}),
+		d.parse("PREFECT_CLIENT_RETRY_EXTRA_CODES", "status codes, separated by commas", func(v string) (err error) {
+			s.RetryCodes, err = parseCodes(v)
+			return err
+		}),
+		d.parse("PREFECT_CLIENT_CUSTOM_HEADERS", "a JSON object of strings", func(v string) error {
+			return json.Unmarshal([]byte(v), &s.Headers)
+		}),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	s.Timeout = time.Duration(seconds * float64(time.Second))
+	cloud := d.text("PREFECT_CLOUD_API_URL")
+	if cloud == "" {
+		cloud = cloudURL
+	}
+	if strings.HasPrefix(s.APIURL, strings.TrimRight(cloud, "/")) {
+		s.CSRF = false
+	}
+	return nil
+}
+
+// parse reads a setting that is there. Its value is not told: it may stand in the wrong place.
+func (d *discovery) parse(name, want string, set func(string) error) error {
+	value := d.text(name)
+	if value == "" {
+		return nil
+	}
+	if set(value) != nil {
+		return fmt.Errorf("the setting %s is not %s", name, want)
+	}
+	return nil
+}
+
+func atLeastZero(f float64, err error) error {
+	if err == nil && !(f >= 0 && f < 1e9) {
+		return strconv.ErrRange
+	}
+	return err
+}
+
+// parseBool takes what Prefect's settings take for true and false.
+func parseBool(s string) (bool, error) {
+	switch strings.ToLower(s) {
+	case "1", "true", "t", "yes", "y", "on":
+		return true, nil
+	case "0", "false", "f", "no", "n", "off":
+		return false, nil
+	}
+	return false, strconv.ErrSyntax
+}
+
+func parseCodes(s string) (codes []int, err error) {
+	var list []int
+	if json.Unmarshal([]byte(s), &list) == nil { // in TOML it may be a list
+		return list, nil
+	}
+	for text := range strings.SplitSeq(s, ",") {
+		code, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil {
+			return nil, err
+		}
+		codes = append(codes, code)
+	}
+	return codes, nil
+}
+
+// expand replaces a tilde at the start by the home directory, and makes a path of dir's one.
+func (d *discovery) expand(path string) string {
+	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || os.IsPathSeparator(rest[0])) {
+		if home := d.home(); home != "" {
+			return filepath.Join(home, rest)
+		}
+	}
+	if !filepath.IsAbs(path) {
+		return filepath.Join(d.dir, path)
+	}
+	return path
+}
+
+// home is the user's home directory, or "".
+func (d *discovery) home() string {
+	for _, name := range []string{"HOME", "USERPROFILE"} {
+		if home := d.sources[0][name]; home != "" {
+			return home
+		}
+	}
+	return ""
+}
