@@ -81,8 +81,8 @@ func (e *driverError) Unwrap() []error {
 
 // plain is the text of a driver's error in one line, without what may be secret.
 func plain(err error) string {
-	if inner := errors.Unwrap(err); inner != nil && gcerrors.Code(err) != gcerrors.OK && strings.HasPrefix(err.Error(), "blob") {
-		err = inner // the rest is the key and the code, which are said already
+	if e, ok := err.(interface{ Unwrap() []error }); ok && strings.HasPrefix(err.Error(), "blob (key ") && len(e.Unwrap()) > 0 {
+		err = e.Unwrap()[0] // the rest is the key and a code, which are said already
 	}
 	var said []string
 	for line := range strings.Lines(err.Error()) {
@@ -109,6 +109,9 @@ func kindOf(err error) error {
 		return ErrUnavailable
 	case status != 0:
 		return nil
+	}
+	if text := strings.ToLower(err.Error()); strings.Contains(text, "checksum did not match") || strings.Contains(text, "bad crc") {
+		return ErrDigest
 	}
 	// A request may have failed before any server was asked.
 	if strings.Contains(strings.ToLower(err.Error()), "credential") {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"time"
 )
 
@@ -55,6 +57,32 @@ func (p *patience) told(ctx context.Context, err error) error {
 		return fmt.Errorf("%w; the server's answers were %d", cause, status)
 	}
 	return cause
+}
+
+// insist repeats a request where the SDK, which repeats most, does not. again, if not nil,
+// prepares the repetition, and reports whether it can be.
+func (s *Store) insist(ctx context.Context, request func() error, again func() bool) error {
+	for attempt := 1; ; attempt++ {
+		err := request()
+		if !s.unrepeated(err) || attempt == 4 {
+			return err
+		}
+		if again != nil && !again() || pause(ctx, attempt) != nil {
+			return err
+		}
+	}
+}
+
+// unrepeated tells what the SDKs leave out: Amazon's the status that only other servers of S3
+// use, Google's a connection that ends before there is an answer.
+func (s *Store) unrepeated(err error) bool {
+	switch s.scheme {
+	case "s3":
+		return statusOf(err) == http.StatusTooManyRequests
+	case "gs":
+		return statusOf(err) == 0 && errors.Is(err, io.EOF)
+	}
+	return false
 }
 
 // pause waits before the attempt with this number, the first repetition being 1: twice as long

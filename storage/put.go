@@ -23,7 +23,8 @@ type PutOptions struct {
 	SHA256 Digest
 	// Replace overwrites an object instead of leaving it.
 	Replace bool
-	// Progress, if not nil, is told how many further bytes were sent.
+	// Progress, if not nil, is told how many further bytes were sent; less than none when the
+	// store wants them again.
 	Progress func(bytes int64)
 }
 
@@ -111,7 +112,7 @@ func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOpti
 	if opts.SHA256 != (Digest{}) {
 		w.Metadata = map[string]string{metadataDigest: hex.EncodeToString(opts.SHA256[:])}
 	}
-	src := &source{r: r, ctx: ctx, left: opts.Size, moves: moves{progress: opts.Progress}}
+	src := &source{r: r, ctx: ctx, size: opts.Size, left: opts.Size, moves: moves{progress: opts.Progress}}
 	if s.careful {
 		// The driver ends in order when its source does; a context that ends keeps it from that.
 		soft, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -139,7 +140,7 @@ func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOpti
 		err = s.sendFile(ctx, src, key, w)
 	} else {
 		// Not through a Writer: azureblob's panics when the upload fails early.
-		err = s.bucket.Upload(ctx, key, src, w)
+		err = s.insist(ctx, func() error { return s.bucket.Upload(ctx, key, src, w) }, src.rewind)
 	}
 	if err = p.end(patient, err); err != nil && src.err != nil {
 		return src.err // whatever the driver makes of it
@@ -195,6 +196,7 @@ type source struct {
 	moves
 	r      io.Reader
 	ctx    context.Context // the caller's
+	size   int64
 	left   int64
 	cancel func() // nil where the error does
 	err    error
@@ -223,4 +225,20 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	s.moves.Write(p[:n])
 	return n, err
+}
+
+// rewind begins again, where that is possible.
+func (s *source) rewind() bool {
+	seeker, ok := s.r.(io.Seeker)
+	if !ok || s.err != nil {
+		return false
+	}
+	if _, err := seeker.Seek(s.left-s.size, io.SeekCurrent); err != nil {
+		return false
+	}
+	if s.progress != nil {
+		s.progress(s.left - s.size)
+	}
+	s.left = s.size
+	return true
 }

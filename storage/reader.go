@@ -30,9 +30,9 @@ type reader struct {
 
 // read opens an object, of which only the first bytes are wanted unless length is negative.
 func (s *Store) read(ctx context.Context, key string, length int64) (*reader, error) {
-	b, err := s.bucket.NewRangeReader(ctx, key, 0, length, nil)
+	b, err := s.openRange(ctx, key, 0, length)
 	if statusOf(err) == http.StatusRequestedRangeNotSatisfiable { // an empty object has no first byte
-		b, err = s.bucket.NewRangeReader(ctx, key, 0, -1, nil)
+		b, err = s.openRange(ctx, key, 0, -1)
 	}
 	if err != nil {
 		return nil, err
@@ -44,18 +44,29 @@ func (s *Store) read(ctx context.Context, key string, length int64) (*reader, er
 	return r, nil
 }
 
+func (s *Store) openRange(ctx context.Context, key string, offset, length int64) (b *blob.Reader, err error) {
+	err = s.insist(ctx, func() error {
+		b, err = s.bucket.NewRangeReader(ctx, key, offset, length, nil)
+		return err
+	}, nil)
+	return b, err
+}
+
 // part returns a reader of another range of the same object.
 func (r *reader) part(ctx context.Context, from, to int64) *reader {
 	return &reader{s: r.s, ctx: ctx, key: r.key, at: from, end: to, size: r.size, modified: r.modified}
 }
 
 func (r *reader) open() error {
-	b, err := r.s.bucket.NewRangeReader(r.ctx, r.key, r.at, r.end-r.at, nil)
-	if err != nil {
+	b, err := r.s.openRange(r.ctx, r.key, r.at, r.end-r.at)
+	replaced := statusOf(err) == http.StatusRequestedRangeNotSatisfiable
+	if err != nil && !replaced {
 		return err
 	}
-	if b.Size() != r.size || !b.ModTime().Equal(r.modified) {
-		b.Close()
+	if replaced || b.Size() != r.size || !b.ModTime().Equal(r.modified) {
+		if b != nil {
+			b.Close()
+		}
 		return fmt.Errorf("%w: it was replaced while it was read", ErrDigest)
 	}
 	r.r = b

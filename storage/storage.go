@@ -46,6 +46,7 @@ type Object struct {
 // Store is an open bucket. It is safe for concurrent use.
 type Store struct {
 	url      string
+	scheme   string
 	name     string // the URL for errors, without secrets
 	bucket   *blob.Bucket
 	folder   bool
@@ -110,7 +111,7 @@ func (s *Store) open(ctx context.Context, opts *OpenOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	s.local, s.careful = u.Scheme == "mem", u.Scheme == "s3" || u.Scheme == "azblob"
+	s.scheme, s.local, s.careful = u.Scheme, u.Scheme == "mem", u.Scheme == "s3" || u.Scheme == "azblob"
 	if opener := opts.Openers[u.Scheme]; opener != nil {
 		s.bucket, err = openWith(ctx, opener, u, opts.Credentials)
 		return err
@@ -141,7 +142,11 @@ func (s *Store) Stat(ctx context.Context, key string) (*Object, error) {
 		return nil, s.fail("stat", key, err)
 	}
 	ctx, p := s.patiently(ctx, 0)
-	a, err := s.bucket.Attributes(ctx, key)
+	var a *blob.Attributes
+	err := s.insist(ctx, func() (err error) {
+		a, err = s.bucket.Attributes(ctx, key)
+		return err
+	}, nil)
 	if err := p.end(ctx, err); err != nil {
 		return nil, s.fail("stat", key, err)
 	}
@@ -197,7 +202,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 		return s.fail("delete", key, err)
 	}
 	ctx, p := s.patiently(ctx, 0)
-	return s.fail("delete", key, p.end(ctx, s.bucket.Delete(ctx, key)))
+	return s.fail("delete", key, p.end(ctx, s.insist(ctx, func() error { return s.bucket.Delete(ctx, key) }, nil)))
 }
 
 // checkKey accepts keys that mean the same in a folder and in every object store.

@@ -170,7 +170,7 @@ func unfold(v reflect.Value, depth int, replace func(AnyFuture) any) (any, error
 		return nil, errors.New("it is nested too deeply")
 	case v.Kind() == reflect.Interface:
 		return unfold(v.Elem(), depth, replace)
-	case v.Kind() == reflect.Slice && !v.IsNil() && mayHoldFutures(v.Type()):
+	case (v.Kind() == reflect.Array || v.Kind() == reflect.Slice && !v.IsNil()) && mayHoldFutures(v.Type()):
 		list := make([]any, v.Len())
 		for i := range list {
 			var err error
@@ -204,7 +204,7 @@ func mayHoldFutures(t reflect.Type) bool {
 		return false
 	}
 	e := t.Elem()
-	return slices.Contains([]reflect.Kind{reflect.Interface, reflect.Slice, reflect.Map}, e.Kind()) || e.Implements(reflect.TypeFor[AnyFuture]())
+	return slices.Contains([]reflect.Kind{reflect.Interface, reflect.Slice, reflect.Array, reflect.Map}, e.Kind()) || e.Implements(reflect.TypeFor[AnyFuture]())
 }
 
 // sampleOf stands for what a future will result in: the zero value of its type has the shape of

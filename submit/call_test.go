@@ -61,6 +61,7 @@ func TestCallNested(t *testing.T) {
 	args := Args{
 		"list": []any{1, a, []AnyFuture{b}, nil}, "map": map[string]any{"a": a, "b": map[string]*Future[[]string]{"b": b}},
 		"plain": struct{ A []int }{[]int{1}}, "typed": []*Future[int]{a, a}, "none": []any(nil),
+		"array": [2]any{a, "x"},
 	}
 	call := Call(f, args)
 	delete(args, "list")
@@ -68,7 +69,7 @@ func TestCallNested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"list":[1,12345678901234567,[["x"]],null],"map":{"a":12345678901234567,"b":{"b":["x"]}},"none":null,"plain":{"A":[1]},"typed":[12345678901234567,12345678901234567]}`
+	want := `{"array":[12345678901234567,"x"],"list":[1,12345678901234567,[["x"]],null],"map":{"a":12345678901234567,"b":{"b":["x"]}},"none":null,"plain":{"A":[1]},"typed":[12345678901234567,12345678901234567]}`
 	if diff := cmp.Diff(want, string(s.runs[future.ID()].inv.Parameters)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -105,6 +106,8 @@ func TestCallRefused(t *testing.T) {
 		{Call(report, Args{"A": a, "B": unknown, "title": []any{text}}), `parameter "title": want string, got an object or a list`},
 		{Call(report, Args{"A": map[string]any{"accuracy": text}, "B": a}), `parameter "A.accuracy": want float64, got a flow run that results in string`},
 		{Call(report, Args{"A": a, "B": make(chan int)}), `parameter "B" is not JSON: json: unsupported type: chan int`},
+		{Call(report, Args{"A": a, "B": struct{ F any }{a}}), `parameter "B" is not JSON: json: error calling MarshalJSON for type *submit.Future[github.com/flowship/flowship/submit.trainOut]: ` +
+			`a future is not a value: Call waits for one that is an argument, or in a list or map`},
 		{Call(report, Args{"A": a, "B": itself}), `parameter "B" is not JSON: it is nested too deeply`},
 	} {
 		_, err := test.call.Submit(t.Context())
@@ -117,6 +120,12 @@ func TestCallRefused(t *testing.T) {
 	}
 
 	// What may fit is waited for.
+	perhaps := submitted[struct{ N *int }](t, s)
+	s.complete(perhaps.ID(), `{"N": 1}`)
+	sure := known(NewFlow("f", func(context.Context, struct{ P struct{ N int } }) (int, error) { return 0, nil }), s)
+	if _, err := Call(sure, Args{"P": perhaps}).Submit(t.Context()); err != nil {
+		t.Error(err)
+	}
 	ctx, stop := context.WithTimeout(t.Context(), time.Millisecond)
 	defer stop()
 	chosen := known(NewFlow("f", func(context.Context, struct{ P *picky }) (int, error) { return 0, nil }), s)

@@ -38,13 +38,17 @@ type ClientOptions struct {
 type Client struct {
 	home     string // as it was given, but absolute
 	state    string
-	executor []string
+	itself   bool     // the executor is this program, see [OwnExecutor]
+	executor []string // see needExecutor
 	grace    time.Duration
 	length   time.Duration // of a lease
 	cache    *bundle.Cache // nil without a place for it
 	infra    *launch.Infrastructure
 
-	mu       sync.Mutex // guards what is opened when first needed
+	closed context.Context // ends with Close
+	end    context.CancelFunc
+
+	mu       sync.Mutex // guards what is there when first needed
 	runs     backend
 	watching *orchestrator.Watcher
 	buckets  map[string]*bucket // by URL
@@ -69,15 +73,36 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 	if c.grace == 0 {
 		c.grace = 10 * time.Second
 	}
+	c.closed, c.end = context.WithCancel(context.Background())
 	c.infra = launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: c.path("run")}))
 	return c, nil
+}
+
+// needExecutor sees to it that there is an executor.
+func (c *Client) needExecutor(ctx context.Context) (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.itself && c.executor == nil {
+		if c.executor, err = OwnExecutor(ctx, c.home); err != nil {
+			return fmt.Errorf("submit: %w", err)
+		}
+	}
+	if len(c.executor) == 0 {
+		return fmt.Errorf("submit: %w", errNoExecutor)
+	}
+	return nil
 }
 
 // path is a path in the state directory.
 func (c *Client) path(name string) string { return filepath.Join(c.state, name) }
 
-// Close closes what the client opened. What it started goes on.
+// errClosed: the client is not to be used any more.
+var errClosed = errors.New("the client is closed")
+
+// Close closes what the client opened, when what was called has returned: only those who wait
+// for the end of a run are told that it is closed. What was submitted goes on.
 func (c *Client) Close() error {
+	c.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
@@ -96,6 +121,9 @@ func (c *Client) Close() error {
 func (c *Client) openRuns(ctx context.Context) (backend, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed.Err() != nil {
+		return nil, fmt.Errorf("submit: %w", errClosed)
+	}
 	if c.runs == nil {
 		runs, err := local.Open(ctx, databasePath(c.state), nil)
 		if err != nil {

@@ -72,6 +72,9 @@ func (c *Client) startLauncher(ctx context.Context, id string) (accepted bool, e
 	if err != nil {
 		return false, err
 	}
+	// The process outlives this call, and may outlive this program. If not, somebody has to take
+	// note of its end, or the system would remember it as long as this program lives.
+	go cmd.Wait()
 	heard := make(chan struct{})
 	var said notice
 	go func() {
@@ -85,12 +88,13 @@ func (c *Client) startLauncher(ctx context.Context, id string) (accepted bool, e
 	case <-heard:
 	case <-ctx.Done(): // the run was ended by somebody
 		r.Close()
+		<-heard
 		return false, context.Cause(ctx)
 	}
 	if said.Error != "" {
 		return false, errors.New(said.Error)
 	}
-	return said.Accepted, cmd.Process.Release()
+	return said.Accepted, nil
 }
 
 // LaunchDetached is the whole of the process that [Client.Submit] leaves behind: it is

@@ -16,14 +16,21 @@ import (
 	"github.com/flowship/flowship/bundle"
 )
 
-// environment opens the client that the environment describes, as the command line does, when
-// it is first needed. Its executor is this program.
+// here is the environment of this process, which all its flows and futures share: what is opened
+// for one of them serves the others.
+var here environment
+
+// environment opens the clients that the environment describes, as the command line does, when
+// they are first needed. Their executor is this program.
 type environment struct {
-	mu     sync.Mutex
-	state  string
-	opened *Client
+	program ownProgram
+
+	mu      sync.Mutex
+	clients map[string]*Client // by state directory
 }
 
+// client returns the client for what the environment says now. It stays open: futures hold on to
+// it.
 func (e *environment) client(ctx context.Context) (*Client, error) {
 	home := os.Getenv(envHome)
 	state, err := StateDir(home)
@@ -32,19 +39,18 @@ func (e *environment) client(ctx context.Context) (*Client, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.opened != nil && e.state == state {
-		return e.opened, nil
+	if c := e.clients[state]; c != nil {
+		return c, nil
 	}
-	executor, err := OwnExecutor(ctx, home)
+	c, err := OpenClient(ctx, &ClientOptions{Home: home})
 	if err != nil {
 		return nil, err
 	}
-	c, err := OpenClient(ctx, &ClientOptions{Home: home, Executor: executor})
-	if err != nil {
-		return nil, err
+	c.itself = true
+	if e.clients == nil {
+		e.clients = map[string]*Client{}
 	}
-	// Futures may hold on to a client of another home: it stays open.
-	e.opened, e.state = c, state
+	e.clients[state] = c
 	return c, nil
 }
 

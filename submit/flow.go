@@ -34,7 +34,8 @@ import (
 // each of its contents. In and Out travel as JSON. In is a struct, or a map with string keys;
 // its members are the flow's parameters, by their JSON names. A parameter may be left out by who
 // calls the flow from the command line if its field is a pointer, or has omitempty or omitzero.
-// Without parameters, In is struct{}; without a result, so is Out.
+// Without parameters, In is struct{}; without a result, so is Out. As encoding/json has it, a
+// number in an any is a float64, and what is not UTF-8 in a string is replaced.
 //
 // [Flow.On] and [Flow.With] return another flow and leave this one as it is. A Flow is safe for
 // concurrent use.
@@ -59,8 +60,6 @@ type definition struct {
 	in   reflect.Type
 	call func(ctx context.Context, parameters json.RawMessage) (any, error)
 	main atomic.Pointer[string] // the source file that calls Main with it; nil before
-	here environment
-	own  ownProgram
 }
 
 // NewFlow makes a flow of a function. Its name is what the remote side, the backend and the
@@ -214,7 +213,7 @@ func (b binding) on(i Infrastructure) binding {
 	}
 	if i.JobVariables != nil {
 		variables, err := encodeJSON(i.JobVariables)
-		if b.variables = variables; err != nil {
+		if b.variables, b.err = variables, nil; err != nil {
 			b.err = &InvalidError{fmt.Sprintf("the job variables are not JSON: %v", err)}
 		}
 	}
@@ -295,7 +294,7 @@ func prepare(ctx context.Context, d *definition, b binding, in any) (submitter, 
 	case b.infra.Client != nil:
 		return b.infra.Client, inv, nil
 	}
-	client, err := d.here.client(ctx)
+	client, err := here.client(ctx)
 	return client, inv, err
 }
 
@@ -319,7 +318,13 @@ func (d *definition) parameters(in any) (json.RawMessage, error) {
 	if string(parameters) == "null" {
 		parameters = json.RawMessage("{}")
 	}
-	return parameters, checkParameters(parameters, d.in)
+	return parameters, d.fit(parameters)
+}
+
+// fit says why parameters are not the flow's input. They are decoded for it: a type may have its
+// own idea of JSON.
+func (d *definition) fit(parameters json.RawMessage) error {
+	return decodeParameters(parameters, reflect.New(d.in).Interface())
 }
 
 func run[Out any](ctx context.Context, d *definition, b binding, in any) (out Out, err error) {

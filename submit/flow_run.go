@@ -100,13 +100,13 @@ func (c *Client) Result(ctx context.Context, ref string) (json.RawMessage, error
 
 // DeleteFlowRun forgets the flow run that ref means, as for [Client.FlowRun], its result and its
 // document, and returns what it was. Its files stay in the store, for they may be those of other
-// runs as well. A run that is PENDING, RUNNING or CANCELLING is orchestrator.ErrUnfinished.
+// runs as well. A run that is under way is orchestrator.ErrUnfinished.
 func (c *Client) DeleteFlowRun(ctx context.Context, ref string) (*orchestrator.FlowRun, error) {
 	run, err := c.findFlowRun(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	if run.State.Type.UnderWay() {
+	if run.State.UnderWay() {
 		return nil, fmt.Errorf("submit: %q: %w: it is %s", run.ID, orchestrator.ErrUnfinished, run.State.Name)
 	}
 	// The run goes last: as long as it is there, what is left can be deleted again.

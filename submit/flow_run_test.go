@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -63,6 +64,29 @@ func TestResult(t *testing.T) {
 	if _, err := b.client.Result(t.Context(), "nobody"); !errors.Is(err, orchestrator.ErrNotFound) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// A run that waits for its next attempt keeps what it needs to be run again.
+func TestDeleteFlowRunAwaitingRetry(t *testing.T) {
+	b := newBed(t)
+	run, err := b.client.Submit(t.Context(), submit.Invocation{Retries: 1, RetryDelay: time.Hour, Command: []string{"false"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it awaits its retry", func() bool {
+		state, err := b.client.State(t.Context(), run.ID)
+		return err == nil && state.AwaitsRetry()
+	})
+	if _, err := b.client.DeleteFlowRun(t.Context(), run.ID); !errors.Is(err, orchestrator.ErrUnfinished) {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff([]string{run.Bundle.Key}, b.stored(t)); diff != "" {
+		t.Errorf("the store (-want +got):\n%s", diff)
+	}
+	if _, err := b.client.Cancel(t.Context(), run.ID); err != nil {
+		t.Fatal(err)
+	}
+	b.ended(t, run.ID)
 }
 
 // Deleting a run leaves alone what other runs have in common with it.

@@ -79,6 +79,7 @@ func TestOnAndWith(t *testing.T) {
 			With(Options{Name: String(""), Tags: []string{}, Retries: Int(0), RetryDelay: Duration(0), Timeout: Duration(0), Version: String(""), Labels: map[string]string{}}), cleared},
 		{"replaced, not merged", bound.On(Infrastructure{JobVariables: map[string]any{"b": "1"}, IncludeFiles: []string{"b"}}).
 			With(Options{Tags: []string{"b"}, Labels: map[string]string{"b": "1"}}), replaced},
+		{"replaced what cannot be", bound.On(Infrastructure{JobVariables: map[string]any{"f": func() {}}}).On(Infrastructure{JobVariables: full.JobVariables}), full},
 		{"the original, after all", plain, base},
 		{"the bound one, after all", bound, full},
 	} {
@@ -210,6 +211,8 @@ func TestParameters(t *testing.T) {
 			N int `json:"n,string"`
 		}), `{"n": 12}`, `the parameters do not fit: json: invalid use of ,string struct tag, trying to unmarshal unquoted value into int`},
 		{new(struct{ F func() }), `{"F": 1}`, `parameter "F": want func(), got 1`},
+		{new(struct{ *row }), `{"count": 1}`, `the parameters do not fit: json: cannot set embedded pointer to unexported struct: submit.row`},
+		{new(struct{ *row }), `{}`, ""},
 	} {
 		got := ""
 		if err := decodeParameters(json.RawMessage(test.parameters), test.in); err != nil {
@@ -229,6 +232,11 @@ func TestFieldsAsJSON(t *testing.T) {
 		W    int `json:"Y"`
 	}
 	type C struct{ *A }
+	type D struct{ A }
+	type E struct {
+		A
+		OnlyE int
+	}
 	for _, value := range []any{
 		nested{}, struct {
 			A
@@ -244,6 +252,10 @@ func TestFieldsAsJSON(t *testing.T) {
 			C
 			OnlyA bool `json:"only"`
 		}{C: C{&A{}}},
+		struct {
+			D
+			E
+		}{},
 	} {
 		text, err := json.Marshal(value)
 		if err != nil {

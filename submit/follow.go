@@ -26,6 +26,9 @@ func (c *Client) Wait(ctx context.Context, id string) (orchestrator.State, error
 	if err != nil {
 		return orchestrator.State{}, err
 	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer context.AfterFunc(c.closed, func() { stop(errClosed) })()
 	state, err := c.watcher(runs).Wait(ctx, id, func(s orchestrator.State) bool { return s.Type.Final() })
 	if err != nil {
 		return orchestrator.State{}, fmt.Errorf("submit: flow run %q: %w", id, err)
@@ -56,54 +59,6 @@ func (c *Client) Cancel(ctx context.Context, ref string) (orchestrator.State, er
 		return out.State, nil
 	}
 	return out.State, fmt.Errorf("submit: flow run %q cannot be cancelled: %s", run.Name, out.Reason)
-}
-
-// Retry has the flow run that ref means run again, with the same bundle: one that waited in a work
-// pool waits there again, another one is launched from here as by [Client.Submit]. A run that
-// goes on is orchestrator.ErrUnfinished.
-func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
-	stored, err := c.findFlowRun(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	if !stored.State.Type.Final() {
-		return nil, fmt.Errorf("submit: %q: %w: it is %s", stored.ID, orchestrator.ErrUnfinished, stored.State.Name)
-	}
-	run, note, err := runOf(stored)
-	if err != nil {
-		return nil, fmt.Errorf("submit: flow run %q: %w", stored.ID, err)
-	}
-	runs, err := c.openRuns(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if note.Mode != modeQueue && len(c.executor) == 0 {
-		return nil, fmt.Errorf("submit: %w", errNoExecutor)
-	}
-	// What the last attempt left must not pass for what the next one leaves.
-	if err := deleteRecord(ctx, stored); err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
-	lease := orchestrator.NewLease("submitter", c.length)
-	state, opts := orchestrator.NewState(orchestrator.TypePending, "to be run again"), &orchestrator.SetStateOptions{Force: true, Lease: &lease}
-	if note.Mode == modeQueue {
-		state, opts.Lease = orchestrator.NewState(orchestrator.TypeScheduled, "to be run again"), nil
-	}
-	out, err := runs.SetState(context.WithoutCancel(ctx), stored.ID, state, opts)
-	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
-	run.State = out.State
-	if note.Mode == modeQueue {
-		return run, nil
-	}
-	if err := c.detach(ctx, runs, stored.ID, lease); err != nil {
-		return nil, err
-	}
-	if now, err := runs.FlowRun(ctx, stored.ID); err == nil {
-		run.State = now.State
-	}
-	return run, nil
 }
 
 // LogsOptions are the options of [Client.Logs]; nil is the default.

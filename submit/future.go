@@ -75,7 +75,7 @@ func AttachWith[T any](c *Client, id string) (*Future[T], error) {
 		return nil, fmt.Errorf("submit: %w", &InvalidError{fmt.Sprintf("%q is not the id of a flow run", id)})
 	}
 	if c == nil {
-		if c, err = new(environment).client(context.Background()); err != nil {
+		if c, err = here.client(context.Background()); err != nil {
 			return nil, fmt.Errorf("submit: %w", err)
 		}
 	}
@@ -109,6 +109,11 @@ func (f *Future[T]) ID() string {
 		return ""
 	}
 	return f.id
+}
+
+// MarshalJSON fails: what is in a struct or in a flow's result is not waited for.
+func (f *Future[T]) MarshalJSON() ([]byte, error) {
+	return nil, errors.New("a future is not a value: Call waits for one that is an argument, or in a list or map")
 }
 
 // Equal reports whether both are of the same flow run.
@@ -223,7 +228,8 @@ func (f *Future[T]) Cancel(ctx context.Context) error {
 
 // OnDone has the callback called once with the run's final state: at once if that is known
 // already, else when the run has ended, in the order in which the callbacks were given and from
-// one goroutine of the future's. A run that is deleted before it has ended has no final state.
+// one goroutine of the future's. A run that is deleted before it has ended has no final state, and nothing is heard of one whose
+// client is closed.
 func (f *Future[T]) OnDone(callback func(State)) {
 	if f == nil || callback == nil {
 		return
@@ -277,7 +283,7 @@ func (f *Future[T]) outlast() (State, error) {
 	ctx := context.Background()
 	for failures := 1; ; failures++ {
 		state, err := f.ask(ctx, submitter.Wait)
-		if err == nil || failures == patience || errors.Is(err, orchestrator.ErrNotFound) {
+		if err == nil || failures == patience || errors.Is(err, orchestrator.ErrNotFound) || errors.Is(err, errClosed) {
 			return state, err
 		}
 		time.Sleep(time.Duration(failures) * recoveryTime)

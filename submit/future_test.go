@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"github.com/flowship/flowship/submit/orchestrator"
 )
@@ -124,6 +126,67 @@ func TestAttach(t *testing.T) {
 	other, err := AttachWith[any](c, strings.ToUpper(f.ID()))
 	if err != nil || !f.Equal(other) || f.Equal(submitted[int](t, s)) || f.Equal(nil) {
 		t.Errorf("%v, %v", other, err)
+	}
+}
+
+// TestAttachIsShared: the futures of one home have one client, which launches nothing.
+func TestAttachIsShared(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("FLOWSHIP_HOME", home)
+	a, err := Attach[int](uuid.NewString())
+	b, bErr := Attach[string](uuid.NewString())
+	if err != nil || bErr != nil || a.runs != b.runs {
+		t.Errorf("%v and %v (%v, %v)", a.runs, b.runs, err, bErr)
+	}
+	if _, err := a.State(t.Context()); !errors.Is(err, orchestrator.ErrNotFound) {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(home); err != nil || len(entries) > 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	t.Setenv("FLOWSHIP_HOME", t.TempDir())
+	if b, err = Attach[string](b.ID()); err != nil || a.runs == b.runs {
+		t.Errorf("another home has the same client, or %v", err)
+	}
+}
+
+// TestClientIsClosed: who waits is told so, and who asks.
+func TestClientIsClosed(t *testing.T) {
+	c, err := OpenClient(t.Context(), &ClientOptions{Home: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs, err := c.openRuns(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := runs.CreateFlowRun(t.Context(), orchestrator.NewFlowRun{Flow: "f", State: orchestrator.NewState(orchestrator.TypeScheduled, "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := AttachWith[int](c, run.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.OnDone(func(State) { t.Error("done") })
+	waited := make(chan error)
+	go func() {
+		_, err := f.Wait(t.Context())
+		waited <- err
+	}()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-waited:
+		if !errors.Is(err, errClosed) {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("waited in vain")
+	}
+	if _, err := f.State(t.Context()); !errors.Is(err, errClosed) {
+		t.Error(err)
 	}
 }
 

@@ -40,7 +40,7 @@ func checkInputType(t reflect.Type) error {
 	return &InvalidError{fmt.Sprintf("its input is of type %v: it must be a struct, or a map with string keys", t)}
 }
 
-// decodeParameters fits a JSON object to a flow's input.
+// decodeParameters fits a JSON object to a flow's input, to which in points.
 func decodeParameters(parameters json.RawMessage, in any) error {
 	if err := checkParameters(parameters, reflect.TypeOf(in).Elem()); err != nil {
 		return err
@@ -113,7 +113,7 @@ func (m *misfits) fit(value any, t reflect.Type, where string) {
 		}
 		return
 	case value == nil:
-		fits = slices.Contains([]reflect.Kind{reflect.Interface, reflect.Slice, reflect.Map}, t.Kind())
+		fits = m.shape || slices.Contains([]reflect.Kind{reflect.Interface, reflect.Slice, reflect.Map}, t.Kind())
 	default:
 		switch v := value.(type) {
 		case bool:
@@ -194,30 +194,29 @@ type inputField struct {
 
 // fieldsOf returns the fields by their JSON names. As in encoding/json those of embedded structs
 // count as the outer one's unless a field further out has the name; of several equally far in,
-// one with a tag counts, else none.
+// one with a tag counts, else none. What an embedded pointer may lack is optional.
 func fieldsOf(t reflect.Type) map[string]inputField {
 	fields := map[string]inputField{}
 	seen := map[reflect.Type]bool{t: true}
-	for level := []reflect.Type{t}; len(level) > 0; {
-		var deeper []reflect.Type
+	for level := []embedded{{typ: t}}; len(level) > 0; {
+		var deeper []embedded
 		found, tagged := map[string][]inputField{}, map[string][]inputField{}
-		for _, t := range level {
-			for i := range t.NumField() {
-				f := t.Field(i)
+		for _, e := range level {
+			for i := range e.typ.NumField() {
+				f := e.typ.Field(i)
 				name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-				embedded := f.Type
-				if embedded.Kind() == reflect.Pointer {
-					embedded = embedded.Elem()
+				inner := embedded{typ: f.Type, optional: e.optional}
+				if f.Type.Kind() == reflect.Pointer {
+					inner = embedded{typ: f.Type.Elem(), optional: true}
 				}
 				switch {
 				case f.Tag.Get("json") == "-":
-				case f.Anonymous && name == "" && embedded.Kind() == reflect.Struct:
-					if !seen[embedded] {
-						seen[embedded] = true
-						deeper = append(deeper, embedded)
+				case f.Anonymous && name == "" && inner.typ.Kind() == reflect.Struct:
+					if !seen[inner.typ] {
+						deeper = append(deeper, inner)
 					}
 				case f.IsExported():
-					field := inputField{typ: f.Type, optional: f.Type.Kind() == reflect.Pointer}
+					field := inputField{typ: f.Type, optional: inner.optional}
 					for option := range strings.SplitSeq(options, ",") {
 						field.optional = field.optional || option == "omitempty" || option == "omitzero"
 						field.quoted = field.quoted || option == "string"
@@ -242,9 +241,18 @@ func fieldsOf(t reflect.Type) map[string]inputField {
 				fields[name] = several[0]
 			}
 		}
+		for _, e := range deeper { // not before: of one that is there twice, neither counts
+			seen[e.typ] = true
+		}
 		level = deeper
 	}
 	return fields
+}
+
+// embedded is a struct whose fields count as those of another one.
+type embedded struct {
+	typ      reflect.Type
+	optional bool
 }
 
 // decodesItself reports whether the type has its own way of reading JSON.

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,32 +37,28 @@ type logLine struct {
 // logHandler writes each record as one line of JSON, attributes behind the message as
 // [slog.TextHandler] has them, in one piece: others may append to the same file.
 type logHandler struct {
-	attributes slog.Handler // writes to sink.text
-	sink       *logSink
-}
-
-type logSink struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	with []func(slog.Handler) slog.Handler // WithAttrs and WithGroup, in their order
 	out  io.Writer
+	mu   *sync.Mutex // of out; not held while values are asked for their text, which may log as well
 }
 
-func newLogHandler(out io.Writer) slog.Handler {
-	s := &logSink{out: out}
-	return &logHandler{slog.NewTextHandler(&s.text, nil), s}
-}
+func newLogHandler(out io.Writer) slog.Handler { return &logHandler{out: out, mu: new(sync.Mutex)} }
 
 // Enabled implements [slog.Handler].
 func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
 
 // WithAttrs implements [slog.Handler].
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &logHandler{h.attributes.WithAttrs(attrs), h.sink}
+	return h.and(func(to slog.Handler) slog.Handler { return to.WithAttrs(attrs) })
 }
 
 // WithGroup implements [slog.Handler].
 func (h *logHandler) WithGroup(name string) slog.Handler {
-	return &logHandler{h.attributes.WithGroup(name), h.sink}
+	return h.and(func(to slog.Handler) slog.Handler { return to.WithGroup(name) })
+}
+
+func (h *logHandler) and(with func(slog.Handler) slog.Handler) slog.Handler {
+	return &logHandler{append(slices.Clip(h.with), with), h.out, h.mu}
 }
 
 // beforeAttributes is what the text handler makes of a record without a time and a message.
@@ -68,19 +66,23 @@ const beforeAttributes = `level=INFO msg=""`
 
 // Handle implements [slog.Handler].
 func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
-	bare := slog.NewRecord(time.Time{}, slog.LevelInfo, "", 0)
+	attributes := slog.NewRecord(time.Time{}, slog.LevelInfo, "", 0)
 	r.Attrs(func(a slog.Attr) bool {
-		bare.AddAttrs(a)
+		attributes.AddAttrs(a)
 		return true
 	})
-	h.sink.mu.Lock()
-	defer h.sink.mu.Unlock()
-	h.sink.text.Reset()
-	if err := h.attributes.Handle(ctx, bare); err != nil {
+	var text bytes.Buffer
+	var to slog.Handler = slog.NewTextHandler(&text, nil)
+	for _, with := range h.with {
+		to = with(to)
+	}
+	if err := to.Handle(ctx, attributes); err != nil {
 		return err
 	}
-	text := bytes.TrimSuffix(bytes.TrimPrefix(h.sink.text.Bytes(), []byte(beforeAttributes)), []byte("\n"))
-	line := logLine{Level: orchestrator.LogLevel(r.Level), Message: r.Message + string(text)}
+	line := logLine{
+		Level:   orchestrator.LogLevel(r.Level),
+		Message: r.Message + strings.TrimSuffix(strings.TrimPrefix(text.String(), beforeAttributes), "\n"),
+	}
 	if !r.Time.IsZero() {
 		line.Timestamp = r.Time.Format(time.RFC3339Nano)
 	}
@@ -88,6 +90,8 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.sink.out.Write(append(encoded, '\n'))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, err = h.out.Write(append(encoded, '\n'))
 	return err
 }

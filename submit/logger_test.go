@@ -82,6 +82,32 @@ func TestLoggerLines(t *testing.T) {
 	}
 }
 
+// chatty logs when it is asked for its text.
+type chatty struct{ l *slog.Logger }
+
+func (c chatty) LogValue() slog.Value {
+	c.l.Info("asked")
+	return slog.StringValue("answer")
+}
+
+func TestLoggerOfLogger(t *testing.T) {
+	var out bytes.Buffer
+	l := slog.New(newLogHandler(&out))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.WithGroup("g").With("with", 1).Info("hello", "value", chatty{l})
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits for itself")
+	}
+	if got := strings.Count(out.String(), "asked"); got != 1 || !strings.Contains(out.String(), `"hello g.with=1 g.value=answer"`) {
+		t.Error(out.String())
+	}
+}
+
 func TestLoggerOutsideRun(t *testing.T) {
 	before := os.Stderr
 	defer func() { os.Stderr = before }()

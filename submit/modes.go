@@ -34,8 +34,8 @@ func (c *Client) newSubmission(inv Invocation, m mode) *submission {
 // then SIGKILL, and ends CANCELLED. An error means that there is no such run, or that its end
 // is not known.
 func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
-	if len(c.executor) == 0 {
-		return nil, fmt.Errorf("submit: %w", errNoExecutor)
+	if err := c.needExecutor(ctx); err != nil {
+		return nil, err
 	}
 	s := c.newSubmission(inv, modeRun)
 	if err := s.submit(ctx); err != nil {
@@ -70,8 +70,8 @@ func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
 // a process of its own looks after it. Stdout, Stderr and Keep are of no account; what the
 // program prints is in the run's logs.
 func (c *Client) Submit(ctx context.Context, inv Invocation) (*Run, error) {
-	if len(c.executor) == 0 {
-		return nil, fmt.Errorf("submit: %w", errNoExecutor)
+	if err := c.needExecutor(ctx); err != nil {
+		return nil, err
 	}
 	s := c.newSubmission(inv, modeSubmit)
 	if err := s.submit(ctx); err != nil {
@@ -125,8 +125,8 @@ func (c *Client) launcher(runs backend) *worker.Launcher {
 // It is what the process does that [Client.Submit] leaves behind. Accepted, if not nil, is called
 // when the infrastructure has accepted the job.
 func (c *Client) Launch(ctx context.Context, id string, accepted func()) error {
-	if len(c.executor) == 0 {
-		return fmt.Errorf("submit: %w", errNoExecutor)
+	if err := c.needExecutor(ctx); err != nil {
+		return err
 	}
 	runs, err := c.openRuns(ctx)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -208,6 +209,58 @@ func TestRetry(t *testing.T) {
 	}
 	if state := b.ended(t, run.ID); state.Type != orchestrator.TypeCompleted {
 		t.Errorf("ended %+v", state)
+	}
+}
+
+// Of several who want a run to be run again, one gets it.
+func TestRetryAtOnce(t *testing.T) {
+	b := newBed(t)
+	counter, enough := filepath.Join(t.TempDir(), "n"), filepath.Join(t.TempDir(), "enough")
+	command := sh(`echo x >> "$1"; [ $(wc -l < "$1") = 1 ] || until [ -e "$2" ]; do sleep 0.01; done`, counter, enough)
+	for _, queued := range []bool{false, true} {
+		var id string
+		if queued {
+			run, err := b.client.SubmitToWorkPool(t.Context(), submit.Invocation{Command: command})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.client.Cancel(t.Context(), run.ID); err != nil {
+				t.Fatal(err)
+			}
+			id = run.ID
+		} else {
+			id = b.run(t, submit.Invocation{Command: command}).ID
+		}
+		const several = 4
+		var errs [several]error
+		var all sync.WaitGroup
+		for i := range several {
+			client := b.open(t)
+			all.Go(func() { _, errs[i] = client.Retry(t.Context(), id) })
+		}
+		all.Wait()
+		again := 0
+		for _, err := range errs {
+			if err == nil {
+				again++
+			} else if !errors.Is(err, orchestrator.ErrUnfinished) {
+				t.Error(err)
+			}
+		}
+		want := []string{"Scheduled", "Cancelled", "Pending", "Scheduled"}
+		if !queued {
+			want = []string{"Pending", "Running", "Completed", "Pending", "Running", "Completed"}
+			if err := os.WriteFile(enough, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b.ended(t, id)
+		}
+		if diff := cmp.Diff(want, b.states(t, id)); diff != "" || again != 1 {
+			t.Errorf("%d were to run it again, queued %t: states (-want +got):\n%s", again, queued, diff)
+		}
+	}
+	if ran, err := os.ReadFile(counter); err != nil || string(ran) != "x\nx\n" {
+		t.Errorf("it ran %q, %v", ran, err)
 	}
 }
 

@@ -170,7 +170,7 @@ func (d *definition) program(ctx context.Context, platform string) (*Program, er
 		return nil, &InvalidError{fmt.Sprintf("platform %q is not of the form linux/amd64", platform)}
 	}
 	if system == runtime.GOOS && arch == runtime.GOARCH {
-		path, bytes, err := d.own.identify(ctx)
+		path, bytes, err := here.program.identify(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("read this program: %w", err)
 		}

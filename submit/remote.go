@@ -154,7 +154,7 @@ type remoteCall struct {
 
 func (c *remoteCall) do(ctx context.Context) error {
 	if c.check {
-		return checkParameters(c.parameters, c.flow.in)
+		return c.flow.fit(c.parameters)
 	}
 	if c.logs != "" {
 		f, err := os.OpenFile(c.logs, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)

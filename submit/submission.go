@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -91,7 +93,10 @@ func (s *submission) place(ctx context.Context) (err error) {
 	}
 	if _, ok := s.variables["command"]; ok {
 		delete(s.variables, "command")
-		s.warn(fmt.Errorf("submit: the job variable %q is not used: flowship sets it; a launcher can stand before it", "command"))
+		s.warn(fmt.Errorf("submit: the job variable %q is not used: flowship sets it; an execution launcher can stand in place of its program", "command"))
+	}
+	if l := s.Launcher; l != nil && len(l.Upload) > 0 && !slices.Equal(l.Upload, l.Execution) {
+		s.warn(errors.New("submit: the upload launcher is not used: this process stores the bundle itself"))
 	}
 	template, err := launch.ParseTemplate(s.pool.BaseJobTemplate)
 	if err != nil {

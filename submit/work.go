@@ -15,8 +15,8 @@ import (
 // Work serves a work pool until ctx ends, as [worker.Worker.Run] says. What the worker's own
 // environment says about Prefect stays with it: jobs do not inherit PREFECT_ variables.
 func (c *Client) Work(ctx context.Context, opts worker.Options) error {
-	if len(c.executor) == 0 {
-		return fmt.Errorf("submit: %w", errNoExecutor)
+	if err := c.needExecutor(ctx); err != nil {
+		return err
 	}
 	pool, err := c.workPool(ctx, opts.WorkPool)
 	if err != nil {

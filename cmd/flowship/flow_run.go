@@ -43,6 +43,8 @@ func aboutFlowRun(err error) error {
 		hint = "wait until it has ended"
 	case errors.Is(err, storage.ErrNotFound):
 		hint = "what the run left in the store was removed"
+	case errors.Is(err, orchestrator.ErrNoWorkPool):
+		return aboutWorkPool(err)
 	default:
 		return unavailable(err)
 	}

@@ -88,7 +88,7 @@ func readInput(ctx context.Context, file string, stdin io.Reader) ([]byte, error
 		return nil, ctx.Err()
 	case in := <-read:
 		if in.err != nil {
-			return nil, pathError(file, in.err)
+			return nil, &hinted{err: pathError(file, in.err), hint: "look at the spelling and the permissions; - is standard input"}
 		}
 		return in.text, nil
 	}

@@ -240,6 +240,29 @@ func TestOutputIsNotRead(t *testing.T) {
 	}
 }
 
+// fullDisk is where nothing can be written to any more.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// The program may have ended before its output turns out to be lost.
+func TestOutputIsLost(t *testing.T) {
+	s := store(t, nil, command("echo", "hello"), execute.FlowRun{})
+	logs := &journal{}
+	var stderr bytes.Buffer
+	record, err := execute.Run(t.Context(), s.url, s.key, s.digest, &execute.Options{Dir: s.work, Stdout: fullDisk{}, Stderr: &stderr, Logs: logs})
+	if err != nil || record.State.Type != orchestrator.TypeCompleted {
+		t.Errorf("%+v, %v", record, err)
+	}
+	const message = "standard output could not be passed on: no space left on device"
+	if diff := cmp.Diff("warning: "+message+"\n", stderr.String()); diff != "" {
+		t.Errorf("standard error (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"stdout 30 " + message, "stdout 20 hello"}, logs.lines()); diff != "" {
+		t.Errorf("logs (-want +got):\n%s", diff)
+	}
+}
+
 // A reader that reads nothing holds up the end only until an end is asked for.
 func TestOutputIsStuck(t *testing.T) {
 	r, w, err := os.Pipe()

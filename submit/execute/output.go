@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -77,7 +78,8 @@ type stream struct {
 	r, w     *os.File
 	to       *sink
 	lines    splitter
-	leftover int // how much more may be read after the end; -1: it goes on
+	failed   func(error) // to pass it on
+	leftover int         // how much more may be read after the end; -1: it goes on
 }
 
 // openOutput makes what the program gets for its output, and the file for its records.
@@ -111,7 +113,7 @@ func (o *output) capture(to *sink, name string) (*os.File, error) {
 		return nil, err
 	}
 	widen(w)
-	s := &stream{r: r, w: w, to: to, leftover: -1}
+	s := &stream{r: r, w: w, to: to, leftover: -1, failed: func(err error) { o.lost(name, err) }}
 	s.lines = splitter{max: maxLine, each: func(line []byte) { o.book.printed(name, line) }}
 	o.streams = append(o.streams, s)
 	return w, nil
@@ -194,6 +196,7 @@ func (s *stream) pass() {
 		if n > 0 {
 			if _, err := s.to.Write(buf[:n]); err != nil {
 				s.r.Close() // the program shall see that nobody reads it
+				s.failed(err)
 			}
 			s.lines.write(buf[:n])
 		}
@@ -201,6 +204,20 @@ func (s *stream) pass() {
 			s.lines.end()
 			return
 		}
+	}
+}
+
+// lost says that output did not get to where it was to go, unless nobody wants it any more: a
+// program that has ended by then does not learn it, and would have been told by the system.
+func (o *output) lost(name string, err error) {
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrClosed) {
+		return
+	}
+	what := map[string]string{orchestrator.LogStdout: "standard output", orchestrator.LogStderr: "standard error"}[name]
+	message := fmt.Sprintf("%s could not be passed on: %v", what, err)
+	o.book.add(orchestrator.Log{Name: name, Level: levelWarning, Message: message, Timestamp: time.Now().UTC()})
+	if name != orchestrator.LogStderr {
+		fmt.Fprintf(o.execution.stderr, "warning: %s\n", message)
 	}
 }
 

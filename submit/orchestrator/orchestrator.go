@@ -125,6 +125,9 @@ type StateSetter interface {
 // SetStateOptions are the options of SetState; nil is the default.
 type SetStateOptions struct {
 	Force bool // whatever the rules say
+	// Follows, unless it is "", is the ID of the state that the proposed one is to follow. When
+	// another one holds by now, the proposed one is rejected, also with Force.
+	Follows string
 	// Lease is taken together with the state, if the state is accepted: who claims a run by
 	// PENDING looks after it from that moment.
 	Lease *Lease

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,6 +20,10 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 		return err
 	}
 	state := run.State
+	if superseded, err := a.superseded(ctx, state, lost); superseded || err != nil {
+		a.end.ExitCode = exitCode(a.end.State.Type, exit.Code)
+		return err
+	}
 	record, err := execute.ReadRecord(ctx, a.results(), a.Run.ID)
 	if err != nil && !errors.Is(err, execute.ErrNoRecord) {
 		if state.Type == orchestrator.TypeCompleted {
@@ -55,6 +60,29 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 	}
 	record.State = state
 	return a.settle(ctx, record)
+}
+
+// superseded reports whether the run has ended and goes on for somebody else: it was asked to be run
+// again before this launcher saw its end. Then it is not this launcher's any more.
+func (a *attempt) superseded(ctx context.Context, state orchestrator.State, lost bool) (bool, error) {
+	if state.Type.Final() {
+		return false, nil
+	}
+	// As long as the lease is held, nobody else ends the run: its executor is gone.
+	if !lost && !errors.Is(a.Runs.Renew(ctx, a.Launch.Lease), orchestrator.ErrLeaseLost) {
+		return false, nil
+	}
+	states, err := a.Runs.States(ctx, a.Run.ID)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range slices.Backward(states) {
+		if s.Type.Final() {
+			a.end.State = s
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // results is the URL of the store of the run's record.

@@ -220,6 +220,10 @@ func (a *attempt) watch(ctx context.Context) (watched context.Context, stop func
 	watching.Go(func() {
 		wanted := func(s orchestrator.State) bool { return s.Type == orchestrator.TypeCancelling || s.Type.Final() }
 		state, err := a.Watcher.Wait(watched, a.Run.ID, wanted)
+		// A backend that is away for long may come back. The watcher takes its time to give up.
+		for err != nil && watched.Err() == nil && !errors.Is(err, orchestrator.ErrNotFound) {
+			state, err = a.Watcher.Wait(watched, a.Run.ID, wanted)
+		}
 		if err == nil && state.Type == orchestrator.TypeCancelling {
 			cancel(&askedError{state.Message})
 		}

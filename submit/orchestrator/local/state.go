@@ -21,7 +21,7 @@ func (o *Orchestrator) SetState(ctx context.Context, id string, proposed orchest
 		if err != nil {
 			return err
 		}
-		if out, err = decide(ctx, tx, run, proposed, opts.Force); err != nil {
+		if out, err = decide(ctx, tx, run, proposed, opts); err != nil {
 			return err
 		}
 		if out.State.ID != run.state.ID {
@@ -40,12 +40,14 @@ func (o *Orchestrator) SetState(ctx context.Context, id string, proposed orchest
 	return out, nil
 }
 
-func decide(ctx context.Context, tx *transaction, run *present, proposed orchestrator.State, force bool) (*orchestrator.Outcome, error) {
+func decide(ctx context.Context, tx *transaction, run *present, proposed orchestrator.State, opts *orchestrator.SetStateOptions) (*orchestrator.Outcome, error) {
 	current := run.state
 	switch {
 	case run.known && current.ID != proposed.ID:
 		return &orchestrator.Outcome{Status: orchestrator.Rejected, State: current, Reason: "this state was set before, and another one followed"}, nil
-	case force && !run.known:
+	case opts.Follows != "" && current.ID != opts.Follows && !run.known:
+		return &orchestrator.Outcome{Status: orchestrator.Rejected, State: current, Reason: fmt.Sprintf("the flow run has become %s meanwhile", current.Name)}, nil
+	case opts.Force && !run.known:
 		return &orchestrator.Outcome{Status: orchestrator.Accepted, State: proposed}, nil
 	}
 	// Only a claim asks for the pool.

@@ -62,6 +62,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"NoRetries", testNoRetries},
 		{"Cancellation", testCancellation},
 		{"Force", testForce},
+		{"Follows", testFollows},
 		{"Leases", testLeases},
 		{"Losses", testLosses},
 		{"QueueOrder", testQueueOrder},

@@ -269,7 +269,18 @@ func testForce(b *bed) {
 	force(id, failed, nil)
 	force(id, failed, nil)
 	b.diff("infrastructure of one that has ended", "4712", b.run(id).Infrastructure)
-	force(id, state("SCHEDULED"), nil)
+	scheduled := state("SCHEDULED")
+	for _, after := range []string{lease.ID, failed.ID, failed.ID} { // not that one, that one, that one again
+		out, err := b.SetState(b.Context(), id, scheduled, &orchestrator.SetStateOptions{Force: true, Follows: after})
+		b.must(err)
+		status, holds := orchestrator.Accepted, scheduled.ID
+		if after == lease.ID {
+			status, holds = orchestrator.Rejected, failed.ID
+		}
+		if out.Status != status || out.State.ID != holds {
+			b.Errorf("after %s: %+v", after, out)
+		}
+	}
 	if run := b.run(id); run.Infrastructure != "" || !run.Ended.IsZero() {
 		b.Errorf("queued anew: infrastructure %q, ended %v", run.Infrastructure, run.Ended)
 	}
@@ -279,4 +290,39 @@ func testForce(b *bed) {
 	b.must(err)
 	b.diff("offered", []string{id}, ids(offered))
 	b.wantStates(id, "Completed", "Pending", "Failed", "Scheduled")
+}
+
+// Of several who want a run to go on from the state that they saw, one succeeds.
+func testFollows(b *bed) {
+	id, _ := b.in(state("FAILED"))
+	seen := b.run(id).State
+	const several = 8
+	outcomes := make([]*orchestrator.Outcome, several)
+	errs := make([]error, several)
+	leases := make([]orchestrator.Lease, several)
+	var all sync.WaitGroup
+	for i := range several {
+		leases[i] = orchestrator.NewLease("launcher", 0)
+		all.Go(func() {
+			opts := &orchestrator.SetStateOptions{Force: true, Follows: seen.ID, Lease: &leases[i]}
+			outcomes[i], errs[i] = b.SetState(b.Context(), id, state("PENDING"), opts)
+		})
+	}
+	all.Wait()
+	accepted := 0
+	for i, out := range outcomes {
+		b.must(errs[i])
+		want := orchestrator.ErrLeaseLost
+		if out.Status == orchestrator.Accepted {
+			accepted++
+			want = nil
+		} else if out.Status != orchestrator.Rejected || out.State.Type != "PENDING" || out.Reason == "" {
+			b.Errorf("who comes too late: %+v", out)
+		}
+		b.wantErr("the lease", b.Renew(b.Context(), leases[i]), want)
+	}
+	if accepted != 1 {
+		b.Errorf("%d were accepted", accepted)
+	}
+	b.wantStates(id, "Failed", "Pending")
 }

@@ -1,0 +1,95 @@
+package submit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// Retry has the flow run that ref means run again, with the same bundle: one that waited in a work
+// pool waits there again, another one is launched from here as by [Client.Submit]. A run that
+// goes on, or that somebody else has run again, is orchestrator.ErrUnfinished.
+func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
+	stored, err := c.findFlowRun(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if !stored.State.Type.Final() {
+		return nil, fmt.Errorf("submit: %q: %w: it is %s", stored.ID, orchestrator.ErrUnfinished, stored.State.Name)
+	}
+	run, note, err := runOf(stored)
+	if err != nil {
+		return nil, fmt.Errorf("submit: flow run %q: %w", stored.ID, err)
+	}
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if note.Mode == modeQueue {
+		_, err = runs.WorkPool(ctx, stored.WorkPool)
+	} else {
+		err = c.needExecutor(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	lease, err := c.claimAgain(ctx, runs, stored)
+	if err != nil {
+		return nil, err
+	}
+	if note.Mode == modeQueue {
+		run.State, err = queueAgain(context.WithoutCancel(ctx), runs, stored.ID)
+		return run, err
+	}
+	if err := c.detach(ctx, runs, stored.ID, lease); err != nil {
+		return nil, err
+	}
+	if now, err := runs.FlowRun(ctx, stored.ID); err == nil {
+		run.State = now.State
+	}
+	return run, nil
+}
+
+const toBeRunAgain = "to be run again"
+
+// claimAgain takes a run that has ended, and removes what it left: that must not pass for what the
+// next attempt leaves. Of several who want the run, one gets it, and only who has it may remove
+// anything.
+func (c *Client) claimAgain(ctx context.Context, runs backend, stored *orchestrator.FlowRun) (orchestrator.Lease, error) {
+	lease := orchestrator.NewLease("submitter", c.length)
+	// From here on the run must not be left to nobody.
+	ctx = context.WithoutCancel(ctx)
+	out, err := runs.SetState(ctx, stored.ID, orchestrator.NewState(orchestrator.TypePending, toBeRunAgain),
+		&orchestrator.SetStateOptions{Force: true, Follows: stored.State.ID, Lease: &lease})
+	if err != nil {
+		return lease, fmt.Errorf("submit: %w", err)
+	}
+	if out.Status != orchestrator.Accepted {
+		return lease, fmt.Errorf("submit: %q: %w: somebody else has it run again", stored.ID, orchestrator.ErrUnfinished)
+	}
+	if err := deleteRecord(ctx, stored); err != nil {
+		return lease, fmt.Errorf("submit: %w", errors.Join(err, notRunAgain(ctx, runs, stored.ID, err)))
+	}
+	return lease, nil
+}
+
+// queueAgain offers a run to the workers that was claimed.
+func queueAgain(ctx context.Context, runs backend, id string) (orchestrator.State, error) {
+	out, err := runs.SetState(ctx, id, orchestrator.NewState(orchestrator.TypeScheduled, toBeRunAgain), nil)
+	if err != nil {
+		return orchestrator.State{}, fmt.Errorf("submit: %w", errors.Join(err, notRunAgain(ctx, runs, id, err)))
+	}
+	return out.State, nil
+}
+
+// notRunAgain ends a run that was claimed in vain.
+func notRunAgain(ctx context.Context, runs backend, id string, cause error) error {
+	now := time.Now().UTC()
+	state := orchestrator.NewState(orchestrator.TypeCrashed, "the run could not be run again: "+cause.Error())
+	record := &execute.Record{ID: id, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now}
+	return record.Settle(ctx, "", runs)
+}
