@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
 )
 
@@ -85,7 +86,7 @@ func (r *reachable) has(key string) bool { return r.keys[key] }
 
 func (r *reachable) readDocument(ctx context.Context, o StoredObject) error {
 	if o.Size == 0 {
-		return fmt.Errorf("document %q is empty", o.Key)
+		return &bundle.Error{Kind: bundle.KindTampered, Path: o.Key, Reason: "the document is empty"}
 	}
 	at, err := r.store.ReaderAt(ctx, o.Key, &storage.ReaderAtOptions{Size: o.Size})
 	if err != nil {
