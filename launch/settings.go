@@ -139,8 +139,8 @@ func (s Settings) JobVariables() map[string]any {
 
 // Fits says whether runs with these settings can be launched by work pools of that type.
 func (s Settings) Fits(poolType string) error {
-	if s.Type == subprocess && poolType != "process" {
-		return fmt.Errorf("launch: settings of type %q do not fit a work pool of type %q", s.Type, poolType)
+	if s.Type == universal || s.Type == poolType || s.Type == subprocess && poolType == "process" {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("launch: settings of type %q do not fit a work pool of type %q", s.Type, poolType)
 }

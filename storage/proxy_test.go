@@ -156,7 +156,7 @@ func sendsContent(r *http.Request) bool {
 
 func getsContent(r *http.Request) bool {
 	q := r.URL.Query()
-	return r.Method == http.MethodGet && q.Get("alt") != "json" && !q.Has("list-type") && !q.Has("comp") && !strings.HasPrefix(r.URL.Path, "/storage/v1")
+	return r.Method == http.MethodGet && q.Get("alt") != "json" && !q.Has("list-type") && !q.Has("comp") && (q.Get("alt") == "media" || !strings.HasPrefix(r.URL.Path, "/storage/v1"))
 }
 
 // answer refuses with a status, in the words of S3.

@@ -17,9 +17,9 @@ import (
 	"testing"
 	"testing/iotest"
 
+	_ "github.com/flowship/flowship/storage/gcs"
 	"github.com/google/go-cmp/cmp"
 	_ "gocloud.dev/blob/azureblob"
-	_ "gocloud.dev/blob/gcsblob"
 	_ "gocloud.dev/blob/memblob"
 	_ "gocloud.dev/blob/s3blob"
 

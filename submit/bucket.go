@@ -18,6 +18,7 @@ import (
 // bucket is an open store of bundles.
 type bucket struct {
 	*storage.Store
+	turns turns
 }
 
 // StoreURL returns the URL of the store where the bundles of the pool called name are, and the
@@ -144,7 +145,7 @@ func (c *Client) openStore(ctx context.Context, storeURL string) (*bucket, error
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
-	b := &bucket{store}
+	b := &bucket{Store: store}
 	c.buckets[storeURL] = b
 	c.sweep(ctx, b)
 	return b, nil

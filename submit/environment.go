@@ -85,7 +85,7 @@ func OwnExecutor(ctx context.Context, home string) ([]string, error) {
 	kept := filepath.Join(copies, bytes.SHA256.Hex(), name)
 	now := time.Now()
 	if err := os.Chtimes(filepath.Dir(kept), now, now); err == nil {
-		if _, err := os.Stat(kept); err == nil {
+		if info, err := os.Stat(kept); err == nil && info.Size() == bytes.Size {
 			return []string{kept, "step"}, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -131,7 +132,8 @@ type Infrastructure struct {
 	Dir string
 	// Launcher stands before the steps' commands.
 	Launcher *launch.Launcher
-	// Client to submit with; nil is one of the environment, as the command line has it.
+	// Client to submit with; nil is that of the environment, as the command line has it: one for
+	// all flows and futures of the program.
 	Client *Client
 	// Platform is the operating system and architecture that the flow runs on, as "linux/arm64".
 	// "" is this one. For another one, the program is built from its source.
@@ -170,7 +172,8 @@ func (f *Flow[In, Out]) With(o Options) *Flow[In, Out] {
 }
 
 // Run calls the flow where it is bound to and returns what it returned: a direct call, launched
-// from here and waited for. What the flow prints and logs goes to this program's stderr.
+// from here and waited for. What the flow prints and logs goes to this program's stderr. Warnings
+// about the files that travel, here as for the other two, go to the [Logger] of ctx.
 //
 // A run that ended without success is a *[RunError]. When ctx ends, the run is cancelled, and
 // the error is also that of ctx. Input that does not fit the flow is an *[InvalidError], and
@@ -257,6 +260,7 @@ func (b binding) invocation(ctx context.Context, d *definition, parameters json.
 		Name: given(b.opts.Name), Tags: b.opts.Tags, Timeout: given(b.opts.Timeout), Version: given(b.opts.Version), Labels: b.opts.Labels,
 		Retries: given(b.opts.Retries), RetryDelay: given(b.opts.RetryDelay),
 	}
+	inv.Collected = func(files *bundle.Collection) { warnOf(ctx, files) }
 	if inv.Dir == "" && d.dir != "" {
 		if _, err := os.Stat(d.dir); err == nil { // else the program was built elsewhere
 			inv.Dir = d.dir
@@ -334,11 +338,15 @@ func run[Out any](ctx context.Context, d *definition, b binding, in any) (out Ou
 	}
 	inv.Stdout, inv.Stderr = os.Stderr, os.Stderr
 	r, err := client.Run(ctx, inv)
-	if err != nil {
-		return out, d.errorf(err)
+	ended := r != nil && r.State.Type.Final()
+	if ended {
+		warnRun(ctx, r)
 	}
-	if r.State.Type != completed {
-		return out, d.errorf(&RunError{FlowRunID: r.ID, State: r.State, Message: r.State.Message, cause: ctx.Err()})
+	switch {
+	case ended && r.State.Type != completed:
+		return out, d.errorf(&RunError{FlowRunID: r.ID, State: r.State, Message: r.State.Message, cause: cmp.Or(ctx.Err(), err)})
+	case err != nil:
+		return out, d.errorf(err)
 	}
 	if err := decodeResult(r.Result, &out); err != nil {
 		return out, d.errorf(fmt.Errorf("result of flow run %q: %w", r.ID, err))
@@ -355,6 +363,7 @@ func send[Out any](ctx context.Context, d *definition, b binding, in any, mode f
 	if err != nil {
 		return nil, d.errorf(err)
 	}
+	warnRun(ctx, r)
 	return newFuture[Out](client, r.ID), nil
 }
 

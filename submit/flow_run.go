@@ -109,16 +109,16 @@ func (c *Client) DeleteFlowRun(ctx context.Context, ref string) (*orchestrator.F
 	if run.State.UnderWay() {
 		return nil, fmt.Errorf("submit: %q: %w: it is %s", run.ID, orchestrator.ErrUnfinished, run.State.Name)
 	}
-	// The run goes last: as long as it is there, what is left can be deleted again.
-	if err := deleteStored(ctx, run); err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
 	runs, err := c.openRuns(ctx)
 	if err != nil {
 		return nil, err
 	}
+	// The run goes first: by now, a worker or a retry may have it, and need its document.
 	if err := runs.DeleteFlowRun(ctx, run.ID); err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
+	}
+	if err := deleteStored(context.WithoutCancel(ctx), run); err != nil {
+		return nil, fmt.Errorf("submit: flow run %q is deleted, but not what it left in the store: %w", run.ID, err)
 	}
 	return run, nil
 }

@@ -4,8 +4,10 @@ package submit_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,6 +65,35 @@ func TestResult(t *testing.T) {
 	}
 	if _, err := b.client.Result(t.Context(), "nobody"); !errors.Is(err, orchestrator.ErrNotFound) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A run is deleted, or goes on with all that it needs.
+func TestDeleteOrClaim(t *testing.T) {
+	b := newBed(t)
+	runs := b.runs(t)
+	defer runs.Close()
+	for range 20 {
+		run, err := b.client.SubmitToWorkPool(t.Context(), command("true"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		document := filepath.Join(b.home, "store", run.Bundle.Key)
+		var deleting, claiming error
+		var both sync.WaitGroup
+		both.Go(func() { _, deleting = b.client.DeleteFlowRun(t.Context(), run.ID) })
+		both.Go(func() {
+			lease := orchestrator.NewLease("worker", 0)
+			_, claiming = runs.SetState(t.Context(), run.ID, orchestrator.NewState(orchestrator.TypePending, ""), &orchestrator.SetStateOptions{Lease: &lease})
+		})
+		both.Wait()
+		_, err = os.Stat(document)
+		switch {
+		case deleting == nil && errors.Is(claiming, orchestrator.ErrNotFound) && errors.Is(err, fs.ErrNotExist):
+		case errors.Is(deleting, orchestrator.ErrUnfinished) && claiming == nil && err == nil:
+		default:
+			t.Errorf("deleting: %v; claiming: %v; the document: %v", deleting, claiming, err)
+		}
 	}
 }
 

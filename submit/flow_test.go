@@ -1,10 +1,12 @@
 package submit
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
@@ -83,7 +86,7 @@ func TestOnAndWith(t *testing.T) {
 		{"the original, after all", plain, base},
 		{"the bound one, after all", bound, full},
 	} {
-		if diff := cmp.Diff(test.want, described(t, test.flow), cmpopts.IgnoreFields(Invocation{}, "Program")); diff != "" {
+		if diff := cmp.Diff(test.want, described(t, test.flow), cmpopts.IgnoreFields(Invocation{}, "Program", "Collected")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
 	}
@@ -97,7 +100,7 @@ func TestBindingsAreCopies(t *testing.T) {
 	f := known(NewFlow("train", noTraining), newShelf()).On(i).With(o)
 	before := described(t, f)
 	env["A"], i.IncludeFiles[0], i.Launcher.Upload[0], o.Tags[0], o.Labels["a"] = "2", "b", "b", "b", "b"
-	if diff := cmp.Diff(before, described(t, f), cmpopts.IgnoreFields(Invocation{}, "Program")); diff != "" {
+	if diff := cmp.Diff(before, described(t, f), cmpopts.IgnoreFields(Invocation{}, "Program", "Collected")); diff != "" {
 		t.Errorf("changed (-before +after):\n%s", diff)
 	}
 }
@@ -374,4 +377,39 @@ func FuzzParameters(f *testing.F) {
 			t.Errorf("%q becomes %s: %v", parameters, again, err)
 		}
 	})
+}
+
+// What the command line warns of, a flow's logger does.
+func TestWarnings(t *testing.T) {
+	var out bytes.Buffer
+	ctx := context.WithValue(t.Context(), loggerKey{}, slog.New(newLogHandler(&out)))
+	s := newShelf()
+	f := known(NewFlow("train", noTraining), s)
+	future, err := f.Submit(ctx, trainIn{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := &bundle.Collection{Warnings: []string{"Pattern 'x' matched no files"}, Notes: []string{"a circle"}}
+	files.Excluded = []bundle.Excluded{{Path: "a.log", Rule: "*.log", Source: ".prefectignore:1", Explicit: true}, {Path: "b.log", Rule: "*.log"}}
+	for i := range mostSensitive + 2 {
+		files.Sensitive = append(files.Sensitive, bundle.Sensitive{Path: fmt.Sprintf("%d.pem", i), Rule: "*.pem"})
+	}
+	s.runs[future.ID()].inv.Collected(files)
+	warnRun(ctx, &Run{ID: "1", Warnings: []error{errors.New("submit: no room")}})
+	want := []string{"Pattern 'x' matched no files", "a file that a pattern names is left out path=a.log rule=*.log source=.prefectignore:1"}
+	for i := range mostSensitive {
+		want = append(want, fmt.Sprintf("a file that travels may hold secrets path=%d.pem rule=*.pem", i))
+	}
+	want = append(want, "more of the files that travel may hold secrets files=2", "a circle", "no room flow_run=1")
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		var l logLine
+		if err := json.Unmarshal([]byte(line), &l); err != nil || l.Level != 30 {
+			t.Errorf("%s, %v", line, err)
+		}
+		got = append(got, l.Message)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }

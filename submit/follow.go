@@ -31,7 +31,7 @@ func (c *Client) Wait(ctx context.Context, id string) (orchestrator.State, error
 	defer context.AfterFunc(c.closed, func() { stop(errClosed) })()
 	state, err := c.watcher(runs).Wait(ctx, id, func(s orchestrator.State) bool { return s.Type.Final() })
 	if err != nil {
-		return orchestrator.State{}, fmt.Errorf("submit: flow run %q: %w", id, err)
+		return orchestrator.State{}, fmt.Errorf("submit: %w", err)
 	}
 	return state, nil
 }

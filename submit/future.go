@@ -35,7 +35,8 @@ type submitter interface {
 // number of them, in any number of processes, may stand for the same run: see [Attach]. A Future
 // is safe for concurrent use.
 //
-// When a method's ctx ends, the error is that of ctx, and the run goes on.
+// When a method's ctx ends, the error is that of ctx, and the run goes on. Once a Future knows how
+// the run ended it asks no more: of one that is then run again, [Client.Retry], another one tells.
 type Future[T any] struct {
 	id   string
 	runs submitter
@@ -88,7 +89,7 @@ type RunError struct {
 	State     State  // how it ended
 	Message   string // why: the text of the error that the flow returned, or what else ended it
 
-	cause error // the end of the context that had it cancelled, or nil
+	cause error // the end of the context that had it cancelled, a *[LaunchError], or nil
 }
 
 func (e *RunError) Error() string {
@@ -179,7 +180,11 @@ func (f *Future[T]) errorf(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = fmt.Errorf("%w: %w", ended, err)
 	}
-	return fmt.Errorf("flow run %q: %w", f.id, err)
+	named := fmt.Sprintf("flow run %q: ", f.id)
+	if strings.HasPrefix(err.Error(), named) {
+		return err
+	}
+	return fmt.Errorf("%s%w", named, err)
 }
 
 // Result waits for the run and returns what the flow returned, or a *[RunError].

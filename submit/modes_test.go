@@ -290,6 +290,23 @@ func TestUnknownJobVariable(t *testing.T) {
 	}
 }
 
+// Who wants another type of infrastructure than the pool's is told both.
+func TestTypeOfWorkPool(t *testing.T) {
+	b := newBed(t)
+	for kind, want := range map[string]string{
+		"process": "", "universal": "", "subprocess": "",
+		"docker": `submit: work pool "local": launch: settings of type "docker" do not fit a work pool of type "process"`,
+	} {
+		got := ""
+		if _, err := b.client.SubmitToWorkPool(t.Context(), submit.Invocation{Command: []string{"true"}, Type: kind}); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", kind, got, want)
+		}
+	}
+}
+
 // Bundles are stored where the work pool says.
 func TestPoolStorage(t *testing.T) {
 	b := newBed(t)

@@ -206,6 +206,12 @@ func TestOwnExecutor(t *testing.T) {
 	if _, err := OwnExecutor(t.Context(), home); err != nil { // is used again
 		t.Fatal(err)
 	}
+	if err := os.Truncate(argv[0], 10); err != nil { // by a power failure
+		t.Fatal(err)
+	}
+	if _, err := OwnExecutor(t.Context(), home); err != nil || !bytes.Equal(content(t, own), content(t, argv[0])) {
+		t.Errorf("it stays damaged (%v)", err)
+	}
 	if err := os.Remove(argv[0]); err != nil {
 		t.Fatal(err)
 	}

@@ -35,14 +35,14 @@ func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
 		err = c.needExecutor(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
+		return nil, ours(err)
 	}
 	lease, err := c.claimAgain(ctx, runs, stored)
 	if err != nil {
 		return nil, err
 	}
 	if note.Mode == modeQueue {
-		run.State, err = queueAgain(context.WithoutCancel(ctx), runs, stored.ID)
+		run.State, err = queueAgain(context.WithoutCancel(ctx), runs, stored.ID, lease)
 		return run, err
 	}
 	if err := c.detach(ctx, runs, stored.ID, lease); err != nil {
@@ -78,12 +78,15 @@ func (c *Client) claimAgain(ctx context.Context, runs backend, stored *orchestra
 }
 
 // queueAgain offers a run to the workers that was claimed.
-func queueAgain(ctx context.Context, runs backend, id string) (orchestrator.State, error) {
+func queueAgain(ctx context.Context, runs backend, id string, lease orchestrator.Lease) (orchestrator.State, error) {
 	out, err := runs.SetState(ctx, id, orchestrator.NewState(orchestrator.TypeScheduled, toBeRunAgain), nil)
 	if err != nil {
 		return orchestrator.State{}, fmt.Errorf("submit: %w", errors.Join(err, notRunAgain(ctx, runs, id, err)))
 	}
-	return out.State, nil
+	if out.Status != orchestrator.Accepted { // somebody wants it to end: whoever looks next ends it
+		err = runs.Release(ctx, lease)
+	}
+	return out.State, ours(err)
 }
 
 // notRunAgain ends a run that was claimed in vain.

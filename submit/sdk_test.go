@@ -69,6 +69,11 @@ func TestFlowRuns(t *testing.T) {
 func TestFlowFailures(t *testing.T) {
 	newHome(t)
 	ctx := limited(t)
+	_, err := noneFlow.On(submit.Infrastructure{JobVariables: map[string]any{"working_dir": "/nowhere"}}).Run(ctx, struct{}{})
+	failed, ok := errors.AsType[*submit.RunError](err)
+	if _, launch := errors.AsType[*submit.LaunchError](err); !ok || !launch || failed.State.Type != orchestrator.TypeCrashed {
+		t.Errorf("not launched: %v", err)
+	}
 	for _, test := range []struct {
 		in    deed
 		state orchestrator.StateType

@@ -12,11 +12,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
+	_ "github.com/flowship/flowship/storage/gcs"
 	_ "gocloud.dev/blob/azureblob"
-	_ "gocloud.dev/blob/gcsblob"
 	_ "gocloud.dev/blob/s3blob"
 
 	"github.com/flowship/flowship/bundle"
@@ -188,5 +189,43 @@ func TestPoolInObjectStore(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// What several submit at once is sent once, and what is there already costs few requests.
+func TestSidecarIsSentOnce(t *testing.T) {
+	store, m := metered(t)
+	u, err := url.Parse(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_ENDPOINT_URL_S3", u.Query().Get("endpoint"))
+	b := newBed(t)
+	if err := b.client.ConfigureStorage(t.Context(), "local", submit.StorageSettings{Type: submit.StorageS3, Place: u.Host}); err != nil {
+		t.Fatal(err)
+	}
+	content := make([]byte, 2<<20)
+	rand.Read(content)
+	inv := submit.Invocation{Dir: tree(t, map[string]string{"a": string(content)}), Include: []string{"a"}, Command: sh("true")}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if _, err := b.client.SubmitToWorkPool(t.Context(), inv); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if sent := m.sent.Load(); sent < int64(len(content)) || sent > int64(len(content))+512<<10 {
+		t.Errorf("eight sent %d bytes for a sidecar of %d", sent, len(content))
+	}
+	m.reset()
+	if _, err := b.client.SubmitToWorkPool(t.Context(), inv); err != nil {
+		t.Fatal(err)
+	}
+	if n := m.requests.Load(); n < 1 || n > 4 {
+		t.Errorf("a submission of what is stored made %d requests", n)
+	} else {
+		t.Logf("a submission of what is stored made %d requests", n)
 	}
 }

@@ -83,7 +83,7 @@ func (s *submission) place(ctx context.Context) (err error) {
 	}
 	if s.Type != "" && s.Type != s.pool.Type {
 		settings := launch.Settings{Type: s.Type, Config: s.JobVariables}
-		if err := cmp.Or(settings.Check(), settings.Fits(s.pool.Type)); err != nil {
+		if err := cmp.Or(settings.Fits(s.pool.Type), settings.Check()); err != nil {
 			return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{err.Error()})
 		}
 	}

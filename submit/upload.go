@@ -97,6 +97,11 @@ func (u *upload) lost(ctx context.Context) (string, error) {
 // sidecar finds the sidecar in the store, or packs it and puts it there.
 func (u *upload) sidecar(ctx context.Context) error {
 	key := u.manifest.FilesKey()
+	end, err := u.bucket.turns.take(ctx, key)
+	if err != nil {
+		return fmt.Errorf("submit: %w", err)
+	}
+	defer end()
 	found, err := u.find(ctx)
 	if err != nil || found == whole {
 		return err

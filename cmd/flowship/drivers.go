@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/url"
 	"os"
@@ -27,15 +29,18 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/azureblob"
 	_ "gocloud.dev/blob/fileblob"
-	"gocloud.dev/blob/gcsblob"
 	_ "gocloud.dev/blob/memblob"
 	"gocloud.dev/blob/s3blob"
-	"gocloud.dev/gcp"
+	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
-	"google.golang.org/api/option"
 
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gcs"
 )
+
+// quietDrivers keeps what the cloud SDKs log from standard error: they return it as errors, too,
+// and their lines show URLs in full.
+func quietDrivers() { log.SetOutput(io.Discard) }
 
 // openers open buckets with given credentials, or as the SDKs for Python find them. A URL with a
 // query, which says itself how it is to be opened, is left to the driver.
@@ -127,31 +132,15 @@ func optional(s string) *string {
 const googleScope = "https://www.googleapis.com/auth/cloud-platform"
 
 func openGCS(ctx context.Context, u *url.URL, c *storage.Credentials) (*blob.Bucket, error) {
-	if emulator := os.Getenv("STORAGE_EMULATOR_HOST"); emulator != "" {
-		// Google's client for Python wants the address with a scheme, gocloud.dev without.
-		if !strings.Contains(emulator, "://") {
-			emulator = "http://" + emulator
-		}
-		endpoint := option.WithEndpoint(strings.TrimRight(emulator, "/") + "/storage/v1/")
-		return gcsblob.OpenBucket(ctx, gcp.NewAnonymousHTTPClient(http.DefaultTransport), u.Host, &gcsblob.Options{ClientOptions: []option.ClientOption{endpoint}})
-	}
-	if u.RawQuery != "" && c == nil {
+	if c == nil || c.Google == nil || len(c.Google.Key) == 0 || os.Getenv("STORAGE_EMULATOR_HOST") != "" {
 		return blob.OpenBucket(ctx, u.String())
 	}
-	var found *google.Credentials
-	var err error
-	if c != nil && c.Google != nil && len(c.Google.Key) > 0 {
-		if found, err = google.CredentialsFromJSONWithType(ctx, c.Google.Key, google.ServiceAccount, googleScope); err != nil {
-			return nil, errors.New("the service account's key is not valid") // the error may repeat it
-		}
-	} else if found, err = gcp.DefaultCredentials(ctx); err != nil {
-		return nil, err
-	}
-	client, err := gcp.NewHTTPClient(gcp.DefaultTransport(), found.TokenSource)
+	key, err := google.JWTConfigFromJSON(c.Google.Key, googleScope)
 	if err != nil {
-		return nil, err
+		return nil, errors.New("the service account's key is not valid") // the error may repeat it
 	}
-	return gcsblob.OpenBucket(ctx, client, u.Host, nil)
+	client := &http.Client{Transport: &oauth2.Transport{Source: key.TokenSource(context.WithoutCancel(ctx)), Base: http.DefaultTransport}}
+	return gcs.OpenBucket(client, u.Host, &gcs.Options{Email: key.Email, PrivateKey: key.PrivateKey})
 }
 
 func openAzure(ctx context.Context, u *url.URL, c *storage.Credentials) (*blob.Bucket, error) {

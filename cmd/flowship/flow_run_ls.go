@@ -60,7 +60,7 @@ func (o *flowRunLsOptions) filter() (orchestrator.Filter, error) {
 	for _, s := range o.states {
 		typ := orchestrator.StateType(strings.ToUpper(s))
 		if !slices.Contains(stateTypes[:], typ) {
-			return f, usagef(fmt.Sprintf("the types are %v", stateTypes), "unknown state type %q", s)
+			return f, usagef("the types are "+strings.Trim(fmt.Sprint(stateTypes), "[]"), "unknown state type %q", s)
 		}
 		f.States = append(f.States, typ)
 	}

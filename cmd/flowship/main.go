@@ -24,5 +24,6 @@ func run() int {
 	ignoreFileSizeSignal()
 	ctx, stop := signal.NotifyContext(context.Background(), cancelSignals()...)
 	defer stop()
+	quietDrivers()
 	return newConsole(os.Stdin, os.Stdout, os.Stderr).execute(ctx, os.Args[1:])
 }

@@ -30,14 +30,15 @@ JSON: as of run; "state" is the one that the run had when submit ended.`,
 			if err != nil {
 				return err
 			}
-			return runSubmit(cmd.Context(), c, opts, t)
+			return runSubmit(cmd.Context(), c, opts, t, (*submit.Client).Submit)
 		},
 	}
 	opts.register(cmd.Flags())
 	return cmd
 }
 
-func runSubmit(ctx context.Context, c *console, opts *flowFlags, t *target) error {
+// runSubmit submits in one of the two ways that do not wait for the end.
+func runSubmit(ctx context.Context, c *console, opts *flowFlags, t *target, way func(*submit.Client, context.Context, submit.Invocation) (*submit.Run, error)) error {
 	inv, err := opts.read(ctx, c, t)
 	if err != nil {
 		return err
@@ -47,7 +48,7 @@ func runSubmit(ctx context.Context, c *console, opts *flowFlags, t *target) erro
 		return err
 	}
 	defer client.Close()
-	run, err := client.Submit(ctx, inv)
+	run, err := way(client, ctx, inv)
 	if err != nil {
 		return aboutSubmission(err)
 	}

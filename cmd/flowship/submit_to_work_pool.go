@@ -1,9 +1,9 @@
 package main
 
 import (
-	"context"
-
 	"github.com/spf13/cobra"
+
+	"github.com/flowship/flowship/submit"
 )
 
 func newSubmitToWorkPoolCommand(c *console) *cobra.Command {
@@ -23,26 +23,9 @@ JSON: as of run; "state" is SCHEDULED.`,
 			if err != nil {
 				return err
 			}
-			return runSubmitToWorkPool(cmd.Context(), c, opts, t)
+			return runSubmit(cmd.Context(), c, opts, t, (*submit.Client).SubmitToWorkPool)
 		},
 	}
 	opts.register(cmd.Flags())
 	return cmd
-}
-
-func runSubmitToWorkPool(ctx context.Context, c *console, opts *flowFlags, t *target) error {
-	inv, err := opts.read(ctx, c, t)
-	if err != nil {
-		return err
-	}
-	client, err := openClient(ctx)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	run, err := client.SubmitToWorkPool(ctx, inv)
-	if err != nil {
-		return aboutSubmission(err)
-	}
-	return c.printSubmitted(run)
 }

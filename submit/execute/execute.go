@@ -196,11 +196,7 @@ func (x *execution) begin(ctx context.Context, name string) (*Record, error) {
 	if x.Runs == nil {
 		return nil, nil
 	}
-	state := orchestrator.NewState(orchestrator.TypeRunning, "")
-	if name != "" {
-		state.Name = name
-	}
-	out, err := x.Runs.SetState(ctx, x.FlowRunID, state, nil)
+	out, err := x.claim(ctx, name)
 	switch {
 	case err != nil:
 		return x.crashed(ctx, err)
@@ -212,6 +208,24 @@ func (x *execution) begin(ctx context.Context, name string) (*Record, error) {
 	}
 	err = &bundle.Error{Kind: bundle.KindRefused, Path: x.FlowRunID, Reason: "the flow run is not to be run: " + out.Reason}
 	return &Record{ID: x.FlowRunID, State: out.State, ExitCode: ExitRefused, Started: x.started, Ended: time.Now().UTC(), Told: true}, err
+}
+
+// claim proposes that the run is RUNNING. Of several executors that are started for a run, one is
+// the first: the rules alone would let the others begin as well.
+func (x *execution) claim(ctx context.Context, name string) (*orchestrator.Outcome, error) {
+	state := orchestrator.NewState(orchestrator.TypeRunning, "")
+	if name != "" {
+		state.Name = name
+		return x.Runs.SetState(ctx, x.FlowRunID, state, nil)
+	}
+	run, err := x.Runs.FlowRun(ctx, x.FlowRunID)
+	if err != nil {
+		return nil, err
+	}
+	if run.State.Type == orchestrator.TypeRunning || run.State.AwaitsRetry() {
+		return &orchestrator.Outcome{Status: orchestrator.Aborted, State: run.State, Reason: "another executor has begun"}, nil
+	}
+	return x.Runs.SetState(ctx, x.FlowRunID, state, &orchestrator.SetStateOptions{Follows: run.State.ID})
 }
 
 // unlessStopped runs do, and gives it up when a signal comes.

@@ -91,13 +91,16 @@ func newRuns(id string, current orchestrator.StateType) *runs {
 	return &runs{id: id, states: []orchestrator.State{orchestrator.NewState(current, "")}}
 }
 
-func (r *runs) SetState(_ context.Context, id string, proposed orchestrator.State, _ *orchestrator.SetStateOptions) (*orchestrator.Outcome, error) {
+func (r *runs) SetState(_ context.Context, id string, proposed orchestrator.State, opts *orchestrator.SetStateOptions) (*orchestrator.Outcome, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if id != r.id {
 		return nil, fmt.Errorf("%q: %w", id, orchestrator.ErrNotFound)
 	}
 	current := r.states[len(r.states)-1]
+	if opts != nil && opts.Follows != "" && opts.Follows != current.ID {
+		return &orchestrator.Outcome{Status: orchestrator.Rejected, State: current}, nil
+	}
 	out := orchestrator.Decide(current, proposed, orchestrator.RunFacts{Policy: r.policy, RunCount: r.count})
 	if out.State.ID != current.ID {
 		r.states = append(r.states, out.State)
@@ -111,7 +114,7 @@ func (r *runs) SetState(_ context.Context, id string, proposed orchestrator.Stat
 func (r *runs) FlowRun(_ context.Context, id string) (*orchestrator.FlowRun, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return &orchestrator.FlowRun{ID: id, Policy: r.policy, RunCount: r.count}, nil
+	return &orchestrator.FlowRun{ID: id, Policy: r.policy, RunCount: r.count, State: r.states[len(r.states)-1]}, nil
 }
 
 func (r *runs) names() []string {
@@ -273,7 +276,7 @@ func TestContextEnds(t *testing.T) {
 }
 
 func TestNotToBeRun(t *testing.T) {
-	for _, state := range []orchestrator.StateType{orchestrator.TypeCancelling, orchestrator.TypeCancelled, orchestrator.TypeCompleted} {
+	for _, state := range []orchestrator.StateType{orchestrator.TypeRunning, orchestrator.TypeCancelling, orchestrator.TypeCancelled, orchestrator.TypeCompleted} {
 		t.Run(string(state), func(t *testing.T) {
 			s := store(t, nil, sh("touch ran"), execute.FlowRun{})
 			o := s.run(t, execute.Options{Runs: newRuns(s.id, state)})

@@ -261,14 +261,16 @@ func TestDependencies(t *testing.T) {
 // A signal reaches the interpreter, which says how it all ends.
 func TestRunForPrefectSignal(t *testing.T) {
 	p := newForPrefect(t, store(t, nil, python("flow.py:main"), execute.FlowRun{}))
+	p.program(t, "python", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done")
 	out := &signalling{signals: make(chan os.Signal, 1), signal: syscall.SIGTERM}
-	got := p.run(t, p.digest, "trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done", execute.Options{Stdout: out, Signals: out.signals})
+	got := p.run(t, p.digest, "", execute.Options{Stdout: out, Signals: out.signals})
 	if got.code != 5 || got.err != nil {
 		t.Errorf("code %d, %v", got.code, got.err)
 	}
+	p.program(t, "python", "exec sleep 600")
 	signals := make(chan os.Signal, 1)
 	signals <- syscall.SIGTERM
-	got = p.run(t, p.digest, "exec sleep 600", execute.Options{Signals: signals})
+	got = p.run(t, p.digest, "", execute.Options{Signals: signals})
 	if got.code != 143 {
 		t.Errorf("before it was started: code %d, %v", got.code, got.err)
 	}

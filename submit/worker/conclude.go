@@ -101,8 +101,11 @@ func (a *attempt) settle(ctx context.Context, r *execute.Record) error {
 		a.warn(err)
 		err = nil
 	}
+	if err != nil {
+		return err // who looks next ends it
+	}
 	a.ended(r, r.State)
-	return err
+	return nil
 }
 
 func (a *attempt) ended(r *execute.Record, state orchestrator.State) {

@@ -1,8 +1,12 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,13 +20,16 @@ import (
 
 const template = `{"job_configuration": {"command": "{{ command }}"}, "variables": {"properties": {"command": {"type": "string"}}}}`
 
-// gate is an infrastructure whose jobs end when the test says so.
-type gate struct{ open chan struct{} }
+// gate is an infrastructure whose jobs end when the test says so, or which takes none.
+type gate struct {
+	open   chan struct{}
+	closed error
+}
 
-func (*gate) Start(context.Context, *launch.Job) (string, error) { return "job", nil }
-func (*gate) Stop(context.Context, string, time.Duration) error  { return nil }
-func (*gate) Find(context.Context, string) error                 { return nil }
-func (*gate) Template() *launch.Template                         { return nil }
+func (g *gate) Start(context.Context, *launch.Job) (string, error) { return "job", g.closed }
+func (*gate) Stop(context.Context, string, time.Duration) error    { return nil }
+func (*gate) Find(context.Context, string) error                   { return nil }
+func (*gate) Template() *launch.Template                           { return nil }
 func (g *gate) Wait(ctx context.Context, _ string) (*launch.Exit, error) {
 	select {
 	case <-g.open:
@@ -52,7 +59,7 @@ func TestRunAgainBeforeItsEndWasSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{make(chan struct{})}
+	g := &gate{open: make(chan struct{})}
 	launcher := &worker.Launcher{
 		Runs:           runs,
 		Watcher:        orchestrator.NewWatcher(runs, 0),
@@ -88,5 +95,43 @@ func TestRunAgainBeforeItsEndWasSeen(t *testing.T) {
 	}
 	if err := runs.Renew(ctx, second); err != nil {
 		t.Errorf("who runs it again: %v", err)
+	}
+}
+
+// That the infrastructure took no job is how a run ended, and known.
+func TestWorkerSaysWhyARunCrashed(t *testing.T) {
+	ctx := t.Context()
+	runs, err := local.Open(ctx, filepath.Join(t.TempDir(), "flowship.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer runs.Close()
+	if _, err := runs.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: "pool", Type: "process", BaseJobTemplate: []byte(template)}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = runs.CreateFlowRun(ctx, orchestrator.NewFlowRun{
+		Flow: "f", Name: "unlucky", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypeScheduled, ""),
+		Bundle: orchestrator.Bundle{URL: "file://" + filepath.ToSlash(t.TempDir())},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	launcher := &worker.Launcher{
+		Runs:    runs,
+		Watcher: orchestrator.NewWatcher(runs, 0),
+		Infrastructure: func(string) (*launch.Infrastructure, error) {
+			return launch.New("process", &gate{closed: errors.New("no room")}), nil
+		},
+		Executor: []string{"flowship", "step"},
+		Env:      func(string, orchestrator.Lease) []string { return nil },
+	}
+	var log bytes.Buffer
+	opts := worker.Options{WorkPool: "pool", RunOnce: true, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	if err := worker.New(launcher, runs, opts).Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	const want = `name=unlucky message="the executor could not be started: launch: start process: no room"`
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="flow run crashed"`) || !strings.Contains(got, want) {
+		t.Errorf("it logged %s, want that it crashed with %s", got, want)
 	}
 }

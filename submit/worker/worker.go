@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -223,7 +224,7 @@ func (w *Worker) take(ctx, whole context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		lease := orchestrator.NewLease("worker "+w.Name, w.launcher.Lease)
+		lease := orchestrator.NewLease("worker "+strings.TrimPrefix(w.Name, "worker "), w.launcher.Lease)
 		// Not to be interrupted: whether the run is ours must be known.
 		out, err := w.runs.SetState(context.WithoutCancel(ctx), run.ID, orchestrator.NewState(orchestrator.TypePending, ""), &orchestrator.SetStateOptions{Lease: &lease})
 		if errors.Is(err, orchestrator.ErrNotFound) {
@@ -285,10 +286,10 @@ func (w *Worker) launch(ctx context.Context, run *orchestrator.FlowRun, lease or
 		}
 	}
 	switch {
+	case end != nil && end.State.Type == orchestrator.TypeCrashed: // the message says what err does
+		log.Error("flow run crashed", "message", end.State.Message)
 	case err != nil:
 		log.Error("flow run could not be seen to its end", "error", err)
-	case end.State.Type == orchestrator.TypeCrashed:
-		log.Error("flow run crashed", "message", end.State.Message)
 	default:
 		log.Info("flow run ended", "state", end.State.Name, "exit_code", end.ExitCode)
 	}

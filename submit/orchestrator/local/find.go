@@ -11,6 +11,9 @@ import (
 
 // FindFlowRun implements [orchestrator.Finder].
 func (o *Orchestrator) FindFlowRun(ctx context.Context, ref string) (*orchestrator.FlowRun, error) {
+	if ref == "" { // every id begins with it, and nobody means that
+		return nil, aboutRun(ref, orchestrator.ErrNotFound)
+	}
 	id := strings.ToLower(ref)
 	run, err := o.FlowRun(ctx, id)
 	if err == nil || !errors.Is(err, orchestrator.ErrNotFound) {

@@ -37,7 +37,7 @@ func TestFindFlowRun(t *testing.T) {
 		{ref: "0a1", want: second},
 		{ref: "0a", err: orchestrator.ErrAmbiguous, message: second + ", " + first},
 		{ref: "twin", err: orchestrator.ErrAmbiguous, message: first},
-		{ref: "", err: orchestrator.ErrAmbiguous, message: first},
+		{ref: "", err: orchestrator.ErrNotFound},
 		{ref: "0a2", err: orchestrator.ErrNotFound, message: `"0a2"`},
 		{ref: "0a%", err: orchestrator.ErrNotFound},
 		{ref: "none", err: orchestrator.ErrNotFound},

@@ -239,7 +239,10 @@ func (o *Orchestrator) DeleteWorkPool(ctx context.Context, name string) error {
 		if err := wantRow(result, orchestrator.ErrNoWorkPool); err != nil {
 			return err
 		}
-		scan := func(row scanner) (id string, err error) { return id, row.Scan(&id) }
+		scan := func(row scanner) (id string, err error) {
+			err = row.Scan(&id)
+			return id, err
+		}
 		waiting, err := all(ctx, tx, scan, "SELECT id FROM flow_run WHERE work_pool = ? AND due IS NOT NULL", name)
 		if err != nil {
 			return err

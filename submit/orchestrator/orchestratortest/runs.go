@@ -68,6 +68,9 @@ func testNotFound(b *bed) {
 	b.wantErr("force a state", err, orchestrator.ErrNotFound)
 	_, err = b.FindFlowRun(ctx, nobody)
 	b.wantErr("find", err, orchestrator.ErrNotFound)
+	b.create(orchestrator.NewFlowRun{State: state("COMPLETED")})
+	_, err = b.FindFlowRun(ctx, "") // though every id begins with it
+	b.wantErr("find nothing", err, orchestrator.ErrNotFound)
 	b.wantErr("delete", b.DeleteFlowRun(ctx, nobody), orchestrator.ErrNotFound)
 	b.wantErr("set infrastructure", b.SetInfrastructure(ctx, nobody, "1"), orchestrator.ErrNotFound)
 	b.wantErr("hold", b.Hold(ctx, nobody, orchestrator.NewLease("executor", 0)), orchestrator.ErrNotFound)
