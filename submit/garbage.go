@@ -24,9 +24,11 @@ import (
 //     mark it waits; when the object is gone, it begins anew.
 //
 // Either the first finds the document or the second finds the mark, for stores list what was
-// stored before. So no document that flowship stored lacks its sidecar, whatever --min-age is.
-// Prefect's own uploads know nothing of marks: they store a sidecar again each time, which makes
-// it young, but one that is stored in the moment between the last look and the deletion is lost.
+// stored before. So no document lacks its sidecar that flowship stored, or that it stored a sidecar
+// for as the launcher of Prefect, whatever the least age is. Prefect's own uploads know nothing of
+// marks: they store a sidecar again each time, which makes it young, but one that is stored in the
+// moment between the last look and the deletion is lost. Who stores a document without being allowed
+// to list the store cannot look, and relies on the age alone.
 
 const (
 	// markHolds is how long after its mark an object may be deleted.

@@ -140,8 +140,9 @@ const (
 	damaged
 )
 
-// find looks for the sidecar in the store, and learns which bytes it has. Nothing is believed
-// of them that this client did not see proven.
+// find looks for the sidecar in the store, and learns which bytes it has: from the note of this
+// home, from the store or, where neither says, by reading them. The executor reads them in any
+// case.
 func (u *upload) find(ctx context.Context) (found, error) {
 	key := u.manifest.FilesKey()
 	object, err := u.bucket.Stat(ctx, key)
