@@ -295,7 +295,7 @@ func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 	if x.Runs != nil {
 		runs = x.Runs
 	}
-	if err := r.settle(ctx, url, x.Storage, runs); err != nil {
+	if err := r.Settle(ctx, url, runs, x.Storage); err != nil {
 		return r, fmt.Errorf("execute: the end of the run could not be told: %w", err)
 	}
 	return r, nil
