@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
 )
 
 // PutOptions say what is put.
@@ -75,6 +76,8 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, opts PutOption
 			return false, nil
 		} else if errors.Is(lookErr, ErrConflict) {
 			err = lookErr
+		} else if lookErr == nil && gcerrors.Code(err) == gcerrors.FailedPrecondition {
+			err = fmt.Errorf("%w, or had it until now", ErrConflict)
 		}
 	}
 	if kind := kindOf(err); kind == ErrNotFound || kind == ErrUnavailable && statusOf(err) == 0 && s.noBucket(ctx) {

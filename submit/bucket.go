@@ -141,7 +141,12 @@ func (c *Client) openStore(ctx context.Context, storeURL string) (*bucket, error
 	if b := c.buckets[storeURL]; b != nil {
 		return b, nil
 	}
-	store, err := storage.Open(ctx, storeURL, &storage.OpenOptions{Create: true})
+	opts := storage.OpenOptions{}
+	if c.storage != nil {
+		opts = *c.storage
+	}
+	opts.Create = true
+	store, err := storage.Open(ctx, storeURL, &opts)
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
+	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
 )
@@ -24,6 +25,9 @@ type ClientOptions struct {
 	// Executor is the start of the command line that runs a step, "flowship step" in full. The
 	// client appends "execute" or "launch" and their flags. Needed to launch anything.
 	Executor []string
+	// Storage is how stores are opened; nil is the default. A folder to store in is made in any
+	// case.
+	Storage *storage.OpenOptions
 	// Grace is how long a run that is cancelled may take to end after SIGINT, and again after
 	// SIGTERM; 0 means 10 seconds.
 	Grace time.Duration
@@ -40,6 +44,7 @@ type Client struct {
 	state    string
 	itself   bool     // the executor is this program, see [OwnExecutor]
 	executor []string // see needExecutor
+	storage  *storage.OpenOptions
 	grace    time.Duration
 	length   time.Duration // of a lease
 	cache    *bundle.Cache // nil without a place for it
@@ -63,7 +68,7 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
-	c := &Client{home: opts.Home, state: state, executor: opts.Executor, grace: opts.Grace, length: opts.Lease, buckets: map[string]*bucket{}}
+	c := &Client{home: opts.Home, state: state, executor: opts.Executor, storage: opts.Storage, grace: opts.Grace, length: opts.Lease, buckets: map[string]*bucket{}}
 	if cache, err := CacheDir(opts.Home); err == nil { // else slower, no less right
 		c.cache = bundle.OpenCache(cache)
 	}

@@ -34,7 +34,7 @@ func (c *Client) detach(ctx context.Context, runs backend, id string, lease orch
 		now := time.Now().UTC()
 		state := orchestrator.NewState(orchestrator.TypeCrashed, "the run could not be launched: "+err.Error())
 		record := &execute.Record{ID: id, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now}
-		return &LaunchError{ID: id, Err: fmt.Errorf("submit: %w", errors.Join(err, record.Settle(whole, "", runs)))}
+		return &LaunchError{ID: id, Err: fmt.Errorf("submit: %w", errors.Join(err, record.Settle(whole, "", runs, nil)))}
 	}
 	if err := runs.Release(whole, lease); err != nil {
 		return fmt.Errorf("submit: %w", err)

@@ -36,7 +36,7 @@ func (c *Client) FlowRun(ctx context.Context, ref string) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("submit: flow run %q: %w", stored.ID, err)
 	}
-	record, err := readRecord(ctx, stored)
+	record, err := c.readRecord(ctx, stored)
 	switch {
 	case errors.Is(err, execute.ErrNoRecord):
 	case err != nil:
@@ -88,7 +88,7 @@ func (c *Client) Result(ctx context.Context, ref string) (json.RawMessage, error
 	case t != orchestrator.TypeCompleted:
 		return nil, &EndedError{Name: run.Name, State: run.State}
 	}
-	record, err := readRecord(ctx, run)
+	record, err := c.readRecord(ctx, run)
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
@@ -117,7 +117,7 @@ func (c *Client) DeleteFlowRun(ctx context.Context, ref string) (*orchestrator.F
 	if err := runs.DeleteFlowRun(ctx, run.ID); err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
-	if err := deleteStored(context.WithoutCancel(ctx), run); err != nil {
+	if err := c.deleteStored(context.WithoutCancel(ctx), run); err != nil {
 		return nil, fmt.Errorf("submit: flow run %q is deleted, but not what it left in the store: %w", run.ID, err)
 	}
 	return run, nil
@@ -137,8 +137,8 @@ func (c *Client) findFlowRun(ctx context.Context, ref string) (*orchestrator.Flo
 }
 
 // readRecord returns what the run left, or execute.ErrNoRecord.
-func readRecord(ctx context.Context, run *orchestrator.FlowRun) (*execute.Record, error) {
-	return execute.ReadRecord(ctx, resultsURL(run), run.ID)
+func (c *Client) readRecord(ctx context.Context, run *orchestrator.FlowRun) (*execute.Record, error) {
+	return execute.ReadRecord(ctx, resultsURL(run), run.ID, c.storage)
 }
 
 // resultsURL is the URL of the store of the run's record.
@@ -150,20 +150,20 @@ func resultsURL(run *orchestrator.FlowRun) string {
 }
 
 // deleteStored removes what is stored for this run alone.
-func deleteStored(ctx context.Context, run *orchestrator.FlowRun) error {
-	if err := deleteRecord(ctx, run); err != nil {
+func (c *Client) deleteStored(ctx context.Context, run *orchestrator.FlowRun) error {
+	if err := c.deleteRecord(ctx, run); err != nil {
 		return err
 	}
-	return deleteObject(ctx, run.Bundle.URL, run.Bundle.Key)
+	return c.deleteObject(ctx, run.Bundle.URL, run.Bundle.Key)
 }
 
 // deleteRecord removes what the run left.
-func deleteRecord(ctx context.Context, run *orchestrator.FlowRun) error {
-	return deleteObject(ctx, resultsURL(run), execute.RecordKey(run.ID))
+func (c *Client) deleteRecord(ctx context.Context, run *orchestrator.FlowRun) error {
+	return c.deleteObject(ctx, resultsURL(run), execute.RecordKey(run.ID))
 }
 
-func deleteObject(ctx context.Context, url, key string) error {
-	store, err := storage.Open(ctx, url, nil)
+func (c *Client) deleteObject(ctx context.Context, url, key string) error {
+	store, err := c.openStored(ctx, url)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}

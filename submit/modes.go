@@ -117,6 +117,7 @@ func (c *Client) launcher(runs backend) *worker.Launcher {
 		Env:            c.environ,
 		Grace:          c.grace,
 		Lease:          c.length,
+		Storage:        c.storage,
 		Refused:        c.distrust,
 	}
 }

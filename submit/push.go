@@ -79,7 +79,22 @@ func (c *Client) Push(ctx context.Context, path, url string, opts *TransferOptio
 	if err != nil {
 		return nil, err
 	}
-	p := &push{bucket: store, opts: opts, pushed: Pushed{URL: store.URL(), Key: PushKey(b.Digest), FilesKey: b.Document.FilesKey, Digest: b.Digest}}
+	for range attempts {
+		p := &push{bucket: store, opts: opts, pushed: Pushed{URL: store.URL(), Key: PushKey(b.Digest), FilesKey: b.Document.FilesKey, Digest: b.Digest}}
+		lost, err := p.send(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		if !lost {
+			return &p.pushed, nil
+		}
+	}
+	return nil, fmt.Errorf("submit: %w: what was stored was deleted again, %d times", storage.ErrUnavailable, attempts)
+}
+
+// send stores what the document names and then the document. It reports whether some of it was
+// deleted meanwhile.
+func (p *push) send(ctx context.Context, b *bundle.Bundle) (lost bool, err error) {
 	parts := partsOf(b)
 	if b.ArchivePath != "" {
 		want := bundle.Digest{}
@@ -87,22 +102,29 @@ func (c *Client) Push(ctx context.Context, path, url string, opts *TransferOptio
 			want = f.Archive.SHA256
 		}
 		if err := p.put(ctx, parts[b.ArchivePath], b.ArchivePath, want); err != nil {
-			return nil, err
+			return false, err
 		}
 	}
 	if b.ProgramPath != "" {
 		digest, err := bundle.ParseProgramKey(parts[b.ProgramPath])
 		if err != nil {
-			return nil, err
+			return false, err
 		}
 		if err := p.put(ctx, parts[b.ProgramPath], b.ProgramPath, digest); err != nil {
-			return nil, err
+			return false, err
 		}
 	}
 	if err := p.put(ctx, p.pushed.Key, b.DocumentPath, b.Digest); err != nil {
-		return nil, err
+		return false, err
 	}
-	return &p.pushed, nil
+	for _, key := range parts {
+		if ok, err := kept(ctx, p.Store, key); err != nil {
+			return false, fmt.Errorf("submit: %w", err)
+		} else if !ok {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // verified reads the whole bundle.

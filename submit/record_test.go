@@ -18,7 +18,7 @@ import (
 // wantRecord: the record in the store says what the orchestrator says of the run.
 func (b *bed) wantRecord(t *testing.T, run *submit.Run) {
 	t.Helper()
-	r, err := execute.ReadRecord(t.Context(), run.Bundle.URL, run.ID)
+	r, err := execute.ReadRecord(t.Context(), run.Bundle.URL, run.ID, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -178,7 +178,7 @@ func partsOf(b *bundle.Bundle) map[string]string {
 
 // openStored opens a store to read what is in it.
 func (c *Client) openStored(ctx context.Context, url string) (*storage.Store, error) {
-	return storage.Open(ctx, url, nil)
+	return storage.Open(ctx, url, c.storage)
 }
 
 // scratch is a temporary directory, at home if there is one.

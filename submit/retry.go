@@ -71,7 +71,7 @@ func (c *Client) claimAgain(ctx context.Context, runs backend, stored *orchestra
 	if out.Status != orchestrator.Accepted {
 		return lease, fmt.Errorf("submit: %q: %w: somebody else has it run again", stored.ID, orchestrator.ErrUnfinished)
 	}
-	if err := deleteRecord(ctx, stored); err != nil {
+	if err := c.deleteRecord(ctx, stored); err != nil {
 		return lease, fmt.Errorf("submit: %w", errors.Join(err, notRunAgain(ctx, runs, stored.ID, err)))
 	}
 	return lease, nil
@@ -94,5 +94,5 @@ func notRunAgain(ctx context.Context, runs backend, id string, cause error) erro
 	now := time.Now().UTC()
 	state := orchestrator.NewState(orchestrator.TypeCrashed, "the run could not be run again: "+cause.Error())
 	record := &execute.Record{ID: id, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now}
-	return record.Settle(ctx, "", runs)
+	return record.Settle(ctx, "", runs, nil)
 }

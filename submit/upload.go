@@ -23,6 +23,9 @@ type upload struct {
 	tmp        string
 }
 
+// Often enough to have what is deleted while it is used stored again.
+const attempts = 3
+
 func (u *upload) send(ctx context.Context) error {
 	tmp, remove, err := u.temporary()
 	if err != nil {
@@ -30,6 +33,29 @@ func (u *upload) send(ctx context.Context) error {
 	}
 	defer remove()
 	u.tmp = tmp
+	files := u.manifest
+	for range attempts {
+		// A document whose files are gone has them kept from now on, until another one does.
+		before := u.run.Bundle.Key
+		u.manifest, u.archive, u.run.Bundle = files, nil, StoredBundle{}
+		err := u.sendOnce(ctx)
+		if before != "" {
+			err = errors.Join(err, u.bucket.Delete(context.WithoutCancel(ctx), before))
+		}
+		if err != nil {
+			return err
+		}
+		if lost, err := u.lost(ctx); err != nil || lost == "" {
+			return err
+		}
+		if err := os.Remove(filepath.Join(u.tmp, "bundle.json")); err != nil {
+			return fmt.Errorf("submit: %w", err)
+		}
+	}
+	return fmt.Errorf("submit: %w: what was stored was deleted again, %d times", storage.ErrUnavailable, attempts)
+}
+
+func (u *upload) sendOnce(ctx context.Context) error {
 	if u.manifest != nil {
 		if err := u.sidecar(ctx); err != nil {
 			return err
@@ -47,6 +73,25 @@ func (u *upload) send(ctx context.Context) error {
 		return err
 	}
 	return u.document(ctx, inv)
+}
+
+// lost returns the key of what was deleted before the document named it, or "".
+func (u *upload) lost(ctx context.Context) (string, error) {
+	var keys []string
+	if u.manifest != nil {
+		keys = append(keys, u.manifest.FilesKey())
+	}
+	if u.program != nil {
+		keys = append(keys, u.program.Key)
+	}
+	for _, key := range keys {
+		if ok, err := kept(ctx, u.bucket.Store, key); err != nil {
+			return "", fmt.Errorf("submit: %w", err)
+		} else if !ok {
+			return key, nil
+		}
+	}
+	return "", nil
 }
 
 // sidecar finds the sidecar in the store, or packs it and puts it there.
@@ -95,8 +140,9 @@ const (
 	damaged
 )
 
-// find looks for the sidecar in the store, and learns which bytes it has. Nothing is believed
-// of them that this client did not see proven.
+// find looks for the sidecar in the store, and learns which bytes it has: from the note of this
+// home, from the store or, where neither says, by reading them. The executor reads them in any
+// case.
 func (u *upload) find(ctx context.Context) (found, error) {
 	key := u.manifest.FilesKey()
 	object, err := u.bucket.Stat(ctx, key)

@@ -48,7 +48,13 @@ func Upload(ctx context.Context, step UploadStep) (sent bool, err error) {
 		if replace, err = toReplace(ctx, store, step.Key, info.Size()); err != nil {
 			return false, fmt.Errorf("submit: upload: %w", err)
 		} else if !replace {
-			return false, nil
+			// Prefect's client has stored the document before, so the sidecar is not deleted
+			// unless somebody was about to.
+			if ok, err := kept(ctx, store, step.Key); err != nil {
+				return false, fmt.Errorf("submit: upload: %w", err)
+			} else if ok {
+				return false, nil
+			}
 		}
 	}
 	put := storage.PutOptions{Size: info.Size(), Replace: replace}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit"
 )
 
@@ -36,7 +37,7 @@ func openClient(ctx context.Context) (*submit.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	client, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: home(), Executor: []string{self, "step"}})
+	client, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: home(), Executor: []string{self, "step"}, Storage: &storage.OpenOptions{Openers: openers()}})
 	if err != nil {
 		return nil, unavailable(err)
 	}

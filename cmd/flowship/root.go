@@ -72,8 +72,11 @@ or that is refused; 4 not found; 5 storage or backend not available; 124 timed o
 With -o json the result is one JSON document, and an error one line on standard
 error, {"error": {"kind", "message", "hint"}}. Kinds: usage empty whitespace
 null_byte absolute traversal symlink_loop invalid_pattern unreadable not_found
-tampered changed refused conflict unavailable timeout internal. An interruption is
-unavailable.
+tampered changed refused conflict unauthorized unavailable timeout internal. An
+interruption is unavailable.
+
+"flowship -m MODULE OPTIONS" stands in for "python -m MODULE OPTIONS", for the modules
+that Prefect starts for bundles: it is a launcher for Prefect's work pools.
 
 Environment: FLOWSHIP_HOME holds state and cache (default: the directories of the
 system for them); FLOWSHIP_PYTHON runs Python flows (default: python3 in PATH); go
@@ -103,7 +106,7 @@ in PATH builds flows in Go; with NO_COLOR there is no colour.`,
 	group(root)
 	root.AddCommand(
 		newRunCommand(c), newSubmitCommand(c), newSubmitToWorkPoolCommand(c), newFlowRunCommand(c), newWorkPoolCommand(c), newWorkerCommand(c),
-		newBundleCommand(c), newStepCommand(c), newVersionCommand(c), newCompletionCommand(c),
+		newBundleCommand(c), newStorageCommand(c), newStepCommand(c), newDoctorCommand(c), newVersionCommand(c), newCompletionCommand(c),
 	)
 	withoutFlagsInUse(root)
 	return root

@@ -63,7 +63,8 @@
 //
 // A Prefect flow is called as a function here, without Prefect's engine: there is no run logger
 // for it, and a task is to Prefect one outside of any flow, for which it starts a server of its
-// own. Where PREFECT_API_URL is set, this package refuses to run flows of Python.
+// own. Where PREFECT_API_URL is set, [Run] refuses to run flows of Python: [RunForPrefect] hands
+// those of the Prefect server to Prefect.
 //
 // # What it leaves
 //
@@ -294,7 +295,7 @@ func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 	if x.Runs != nil {
 		runs = x.Runs
 	}
-	if err := r.settle(ctx, url, x.Storage, runs); err != nil {
+	if err := r.Settle(ctx, url, runs, x.Storage); err != nil {
 		return r, fmt.Errorf("execute: the end of the run could not be told: %w", err)
 	}
 	return r, nil

@@ -55,11 +55,11 @@ func TestResults(t *testing.T) {
 	if o := s.run(t, execute.Options{Results: url}); o.err != nil || o.record.ExitCode != 0 {
 		t.Fatalf("%+v, %v", o.record, o.err)
 	}
-	if r, err := execute.ReadRecord(t.Context(), url, s.id); err != nil || r.State.Type != orchestrator.TypeCompleted {
+	if r, err := execute.ReadRecord(t.Context(), url, s.id, nil); err != nil || r.State.Type != orchestrator.TypeCompleted {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for _, where := range []string{s.url, url + "/gone"} {
-		if r, err := execute.ReadRecord(t.Context(), where, s.id); !errors.Is(err, execute.ErrNoRecord) {
+		if r, err := execute.ReadRecord(t.Context(), where, s.id, nil); !errors.Is(err, execute.ErrNoRecord) {
 			t.Errorf("%s: %+v, %v", where, r, err)
 		}
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
+// StorageOptions are how stores are opened, for those who have to do with no other part of them.
+type StorageOptions = storage.OpenOptions
+
 // Options are the options of [Run]; nil is the default. What they call the command is also the
 // Python interpreter or the program of a flow.
 type Options struct {

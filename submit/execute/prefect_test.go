@@ -283,7 +283,7 @@ func TestRunForPrefectNatively(t *testing.T) {
 	if got.code != 4 || got.err != nil || got.out != "a\n" {
 		t.Errorf("code %d, output %q, %v", got.code, got.out, got.err)
 	}
-	if _, err := execute.ReadRecord(t.Context(), p.url, p.id); err != nil {
+	if _, err := execute.ReadRecord(t.Context(), p.url, p.id, nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -53,12 +53,9 @@ var (
 //
 // A run that is to be run again, as the answer says, ends CRASHED: who settles it will not do so.
 //
-// The url is that of the store; without one nothing is recorded, without runs nobody is told.
-func (r *Record) Settle(ctx context.Context, url string, runs orchestrator.StateSetter) error {
-	return r.settle(ctx, url, nil, runs)
-}
-
-func (r *Record) settle(ctx context.Context, url string, open *storage.OpenOptions, runs orchestrator.StateSetter) error {
+// The url is that of the store, which open says how to open; without one nothing is recorded,
+// without runs nobody is told.
+func (r *Record) Settle(ctx context.Context, url string, runs orchestrator.StateSetter, open *storage.OpenOptions) error {
 	var lost error
 	// The second proposal follows the answer to the first; only a state that changes meanwhile
 	// needs a third.
@@ -131,8 +128,8 @@ func encodeJSON(v any) ([]byte, error) {
 }
 
 // ReadRecord returns the record that a run left in the store at url, or ErrNoRecord.
-func ReadRecord(ctx context.Context, url, flowRunID string) (*Record, error) {
-	s, err := storage.Open(ctx, url, nil)
+func ReadRecord(ctx context.Context, url, flowRunID string, open *storage.OpenOptions) (*Record, error) {
+	s, err := storage.Open(ctx, url, open)
 	if err != nil {
 		return nil, noRecord(flowRunID, err)
 	}

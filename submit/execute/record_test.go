@@ -29,7 +29,7 @@ func FuzzReadRecord(f *testing.F) {
 		if _, err := s.Put(t.Context(), execute.RecordKey("r"), bytes.NewReader(text), storage.PutOptions{Size: int64(len(text))}); err != nil {
 			t.Fatal(err)
 		}
-		r, err := execute.ReadRecord(t.Context(), url, "r")
+		r, err := execute.ReadRecord(t.Context(), url, "r", nil)
 		if (err == nil) != (r != nil && r.ID == "r") {
 			t.Errorf("%+v, %v", r, err)
 		}

@@ -35,7 +35,7 @@ func TestLargestResult(t *testing.T) {
 // record is what the run left in the store.
 func (s *stored) record(t *testing.T) *execute.Record {
 	t.Helper()
-	r, err := execute.ReadRecord(t.Context(), s.url, s.id)
+	r, err := execute.ReadRecord(t.Context(), s.url, s.id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

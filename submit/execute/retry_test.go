@@ -192,7 +192,7 @@ func TestSettleFailed(t *testing.T) {
 	r := newRuns("r", orchestrator.TypeRunning)
 	r.policy.Retries, r.count = 1, 1
 	record := &execute.Record{ID: "r", State: orchestrator.NewState(orchestrator.TypeFailed, "no luck")}
-	if err := record.Settle(t.Context(), "", r); err != nil || !record.Told {
+	if err := record.Settle(t.Context(), "", r, nil); err != nil || !record.Told {
 		t.Fatalf("%+v, %v", record, err)
 	}
 	if diff := cmp.Diff([]string{"Running", "AwaitingRetry", "Crashed"}, r.names()); diff != "" {

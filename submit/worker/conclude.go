@@ -24,7 +24,7 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 		a.end.ExitCode = exitCode(a.end.State.Type, exit.Code)
 		return err
 	}
-	record, err := execute.ReadRecord(ctx, a.results(), a.Run.ID)
+	record, err := execute.ReadRecord(ctx, a.results(), a.Run.ID, a.Storage)
 	if err != nil && !errors.Is(err, execute.ErrNoRecord) {
 		if state.Type == orchestrator.TypeCompleted {
 			return err // its result is not known
@@ -96,7 +96,7 @@ func (a *attempt) results() string {
 // settle ends the run as the record says, unless it has ended already.
 func (a *attempt) settle(ctx context.Context, r *execute.Record) error {
 	r.ExitCode = exitCode(r.State.Type, r.ExitCode)
-	err := r.Settle(ctx, a.results(), a.Runs)
+	err := r.Settle(ctx, a.results(), a.Runs, a.Storage)
 	if errors.Is(err, execute.ErrNotRecorded) {
 		a.warn(err)
 		err = nil

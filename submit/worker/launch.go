@@ -40,6 +40,8 @@ type Launcher struct {
 	Grace time.Duration
 	// Lease is the length of leases; 0 is [orchestrator.LeaseLength].
 	Lease time.Duration
+	// Storage is how the stores of records are opened; nil is the default.
+	Storage *execute.StorageOptions
 	// Refused, if not nil, is told of a run whose executor refused the bundle.
 	Refused func(*orchestrator.FlowRun) error
 }
