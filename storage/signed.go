@@ -22,8 +22,8 @@ var ErrUnsigned = errors.New("no signed URLs here")
 
 // Sign returns a URL that lets whoever has it do one thing with one object until the expiry:
 // get it (http.MethodGet), or put it (http.MethodPut). It is a secret. A folder cannot sign and
-// Google Cloud Storage needs the key of a service account, or the right to sign with one; that is
-// ErrUnsigned.
+// Google Cloud Storage needs the key of a service account, or the right to sign with one, and
+// Azure the key of the account; that is ErrUnsigned.
 func (s *Store) Sign(ctx context.Context, key, method string, expiry time.Duration) (string, error) {
 	if err := checkKey(key); err != nil {
 		return "", s.fail("sign", key, err)
@@ -35,7 +35,8 @@ func (s *Store) Sign(ctx context.Context, key, method string, expiry time.Durati
 		return "", s.fail("sign", key, ErrUnsigned)
 	}
 	signed, err := s.bucket.SignedURL(ctx, key, &blob.SignedURLOptions{Method: method, Expiry: expiry})
-	if gcerrors.Code(err) == gcerrors.Unimplemented {
+	// Azure's error has no code, and to name it would be to link its SDK in.
+	if gcerrors.Code(err) == gcerrors.Unimplemented || err != nil && strings.Contains(err.Error(), "SharedKeyCredential") {
 		err = fmt.Errorf("%w: %s", ErrUnsigned, plain(err))
 	}
 	return signed, s.fail("sign", key, err)

@@ -66,6 +66,13 @@ func executeStep(ctx context.Context, step Step) (*execute.Record, error) {
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
 	opts := &execute.Options{Signals: signals, Grace: step.Grace, Results: step.Results, Storage: step.Storage}
+	if text := os.Getenv(execute.EnvSigned); text != "" {
+		signed, err := execute.ParseSigned(text)
+		if err != nil {
+			return nil, fmt.Errorf("submit: %w", err)
+		}
+		opts.Signed = signed
+	}
 	// Without a flow run, the other variables are leftovers of an environment further up.
 	if opts.FlowRunID = os.Getenv(envExecutes); opts.FlowRunID != "" {
 		opts.Scratch, opts.Grouped = os.Getenv(envScratch), grouped()

@@ -123,7 +123,8 @@ type Infrastructure struct {
 	Type string
 	// WorkPool is the name of a work pool; "" is the default one.
 	WorkPool string
-	// JobVariables are those of the pool's base job template.
+	// JobVariables are those of the pool's base job template, and "storage_access", see
+	// [AccessSigned].
 	JobVariables map[string]any
 	// IncludeFiles are the patterns that select the files that travel, as Prefect reads them.
 	IncludeFiles []string

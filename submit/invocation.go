@@ -54,7 +54,7 @@ type Invocation struct {
 	WorkPool string
 	// Type is what the pool's type must be, as [launch.Settings] names it; "" is any.
 	Type string
-	// JobVariables go to the pool's base job template.
+	// JobVariables go to the pool's base job template, but for "storage_access", see [AccessSigned].
 	JobVariables map[string]any
 	// Launcher, if not nil, has an execution side that stands in place of the flowship program in
 	// the command line of the executor.

@@ -115,6 +115,7 @@ func (c *Client) launcher(runs backend) *worker.Launcher {
 		Infrastructure: c.infrastructure,
 		Executor:       c.executor,
 		Env:            c.environ,
+		Access:         c.access,
 		Grace:          c.grace,
 		Lease:          c.length,
 		Storage:        c.storage,

@@ -82,7 +82,7 @@ func (s *submission) place(ctx context.Context) (err error) {
 		}
 	}
 	if s.Type != "" && s.Type != s.pool.Type {
-		settings := launch.Settings{Type: s.Type, Config: s.JobVariables}
+		settings := launch.Settings{Type: s.Type, Config: forTemplate(s.JobVariables)}
 		if err := cmp.Or(settings.Fits(s.pool.Type), settings.Check()); err != nil {
 			return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{err.Error()})
 		}
@@ -102,7 +102,7 @@ func (s *submission) place(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
 	}
-	if err := template.Check(s.variables); err != nil {
+	if err := template.Check(forTemplate(s.variables)); err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
 	}
 	if s.tokens, err = executionLauncher(s.pool); err != nil {
@@ -114,8 +114,13 @@ func (s *submission) place(ctx context.Context) (err error) {
 	if len(s.tokens) > 0 && !template.Declares("command") {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{`a launcher has no effect: the base job template has no variable "command"`})
 	}
-	s.bucket, err = s.openBucket(ctx, s.pool)
-	return err
+	if s.bucket, err = s.openBucket(ctx, s.pool); err != nil {
+		return err
+	}
+	if err := s.signable(ctx); err != nil {
+		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, bare(err))
+	}
+	return nil
 }
 
 // warn notes what leaves no doubt about the run.
@@ -225,6 +230,9 @@ func (s *submission) newFlowRun() (*orchestrator.NewFlowRun, error) {
 	if s.program != nil {
 		remembered.Program = s.program.Key
 	}
+	if access, _ := accessOf(s.variables); access == AccessSigned {
+		remembered.Signed = Seconds(s.signedFor())
+	}
 	note, err := json.Marshal(remembered)
 	if err != nil {
 		return nil, err
@@ -258,6 +266,7 @@ func (s *submission) newFlowRun() (*orchestrator.NewFlowRun, error) {
 type submissionNote struct {
 	Mode          mode    `json:"mode"`
 	Program       string  `json:"program,omitempty"` // key of a Go flow's program
+	Signed        Seconds `json:"signed,omitempty"`  // how long signed URLs last
 	UploadedBytes int64   `json:"uploaded_bytes"`
 	ReusedBytes   int64   `json:"reused_bytes"`
 	Timings       Timings `json:"timings"`

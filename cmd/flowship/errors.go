@@ -165,7 +165,8 @@ func kindOf(err error) kind {
 		return kind(bundle.KindTampered)
 	case errors.Is(err, storage.ErrConflict), errors.Is(err, orchestrator.ErrUnfinished), errors.Is(err, orchestrator.ErrExists):
 		return kind(bundle.KindConflict)
-	case errors.Is(err, orchestrator.ErrAmbiguous), errors.Is(err, orchestrator.ErrName), errors.Is(err, submit.ErrNoDriver):
+	case errors.Is(err, orchestrator.ErrAmbiguous), errors.Is(err, orchestrator.ErrName), errors.Is(err, submit.ErrNoDriver),
+		errors.Is(err, storage.ErrUnsigned):
 		return kindUsage
 	}
 	return kindInternal
@@ -196,6 +197,9 @@ func unavailableStore(err error) error {
 func aboutSubmission(err error) error {
 	if variable, ok := errors.AsType[*launch.VariableError](err); ok && variable.Reason == "" {
 		return &hinted{err: err, hint: "flowship work-pool inspect NAME -o json shows the job variables that there are"}
+	}
+	if errors.Is(err, storage.ErrUnsigned) {
+		return &hinted{err: err, hint: "to sign takes the key of a Google service account, or that of an Azure storage account; or use --storage-access ambient"}
 	}
 	if failed, ok := errors.AsType[*submit.LaunchError](err); ok {
 		k := kindOf(err)

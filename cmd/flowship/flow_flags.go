@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit"
+	"github.com/flowship/flowship/submit/worker"
 )
 
 // flowFlags are the flags of the three ways to have a flow run.
@@ -21,6 +22,7 @@ type flowFlags struct {
 	launcherFlags
 	pool       string
 	variables  []string
+	access     string
 	name       string
 	tags       []string
 	timeout    time.Duration
@@ -36,6 +38,7 @@ func (f *flowFlags) register(flags *pflag.FlagSet) {
 	f.parameters.register(flags)
 	flags.StringVar(&f.pool, "pool", "", "`NAME` of the work pool (default: the default one, else local)")
 	flags.StringArrayVarP(&f.variables, "job-variable", "v", nil, "a job variable as `NAME=VALUE`; VALUE is JSON, else a string; repeatable")
+	flags.StringVar(&f.access, "storage-access", "", "how the job gets at the stores: `HOW` is ambient (credentials of its own) or signed (URLs made when it is launched) (default ambient)")
 	flags.StringVar(&f.name, "name", "", "`NAME` of the flow run (default: a random one)")
 	flags.StringArrayVar(&f.tags, "tag", nil, "a `TAG` of the flow run; repeatable")
 	flags.DurationVar(&f.timeout, "timeout", 0, "how long it may run: 90s, 1h30m (default: without end)")
@@ -60,6 +63,8 @@ func (f *flowFlags) flowTarget(cmd *cobra.Command, args []string) (*target, erro
 		return nil, usagef("", "--retries %d is negative", f.retries)
 	case f.retryDelay < 0:
 		return nil, usagef("", "--retry-delay %v is negative", f.retryDelay)
+	case f.access != "" && f.access != submit.AccessAmbient && f.access != submit.AccessSigned:
+		return nil, usagef("", "--storage-access %q: want %s or %s", f.access, submit.AccessAmbient, submit.AccessSigned)
 	}
 	return t, nil
 }
@@ -91,7 +96,7 @@ func (f *flowFlags) read(ctx context.Context, c *console, t *target) (submit.Inv
 	if inv.Launcher, err = f.launcher(); err != nil {
 		return inv, err
 	}
-	if inv.JobVariables, err = jobVariables(f.variables); err != nil {
+	if inv.JobVariables, err = f.jobVariables(); err != nil {
 		return inv, err
 	}
 	if inv.Parameters, err = f.parameters.read(ctx, c.in); err != nil {
@@ -101,6 +106,22 @@ func (f *flowFlags) read(ctx context.Context, c *console, t *target) (submit.Inv
 		inv.Program, err = buildProgram(ctx, c, t)
 	}
 	return inv, err
+}
+
+// jobVariables are those of -v with what --storage-access sets.
+func (f *flowFlags) jobVariables() (map[string]any, error) {
+	variables, err := jobVariables(f.variables)
+	if err != nil || f.access == "" {
+		return variables, err
+	}
+	if variables == nil {
+		variables = map[string]any{}
+	}
+	if other, ok := variables[worker.StorageAccess]; ok && other != f.access {
+		return nil, usagef("", "--storage-access %s contradicts the job variable %q", f.access, worker.StorageAccess)
+	}
+	variables[worker.StorageAccess] = f.access
+	return variables, nil
 }
 
 // jobVariables reads --job-variable, or nil where there is none.

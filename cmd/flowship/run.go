@@ -51,6 +51,13 @@ What a run prints and logs is kept: flowship flow-run logs. -v sets variables of
 work pool's base job template, such as env. The tokens of an execution launcher
 stand in place of the flowship program in the job's command.
 
+A job gets at its store with credentials of its own, or --storage-access signed
+gives it URLs that are signed when it is launched: to get its document, files and
+program, and to put its result. They last for --timeout, of all attempts, and an
+hour more, without --timeout for 12 hours, and 7 days at most. Signed by temporary
+credentials of AWS they end with these. The job variable storage_access does the
+same. A folder needs no signed access.
+
 JSON: {"id", "name", "state": {"type", "name", "message", "timestamp"}, "work_pool",
 "parameters", "result", "bundle": {"url", "key", "files_key", "uploaded_bytes",
 "reused_bytes"}, "timings": {"collect", "hash", "upload", "create", "launch",

@@ -8,7 +8,8 @@
 // The digest comes from the launch command, the sidecar's from the document: whoever can only
 // write to the store cannot change what runs. Nothing is parsed, written into place or run
 // before it was proven. Nothing is ever run for a flow run that has ended, is being cancelled
-// or is run by somebody else, as far as the orchestrator is told about it.
+// or is run by somebody else, as far as the orchestrator is told about it. Where the options have
+// [Signed] URLs, these stand in place of the stores, and no credentials are needed.
 //
 // # What a program finds
 //
@@ -108,14 +109,10 @@ func Run(ctx context.Context, url, key string, digest bundle.Digest, opts *Optio
 		return nil, fmt.Errorf("execute: %w", err)
 	}
 	defer os.RemoveAll(x.scratch)
-	store, err := storage.Open(ctx, url, x.Storage)
-	if err != nil {
+	if err := x.openObjects(ctx, url); err != nil {
 		return x.crashed(ctx, err)
 	}
-	defer store.Close()
-	if x.store = store; x.Results == "" {
-		x.Results = url
-	}
+	defer x.objects.close()
 	return x.run(ctx)
 }
 
@@ -126,7 +123,7 @@ type execution struct {
 	digest   bundle.Digest
 	scratch  string // made by this execution alone
 	started  time.Time
-	store    *storage.Store
+	objects  objects // nil before they are opened
 	document *bundle.Document
 	flowRun  FlowRun
 	// executable is the interpreter of a Python flow, or the program of a Go flow.
@@ -149,6 +146,7 @@ func newExecution(key string, digest bundle.Digest, opts *Options) (x *execution
 	if x.Environ == nil {
 		x.Environ = os.Environ()
 	}
+	x.Environ = withoutSigned(x.Environ)
 	if x.Stdout == nil {
 		x.Stdout = os.Stdout
 	}
@@ -286,16 +284,16 @@ func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 	if x.FlowRunID == "" {
 		return r, nil // the document that names the run could not be believed
 	}
-	url := x.Results
+	put := x.recorder()
 	if lost {
-		url = ""
+		put = nil
 	}
 	// Not x.Runs itself: an interface that holds a nil one is not nil.
 	var runs orchestrator.StateSetter
 	if x.Runs != nil {
 		runs = x.Runs
 	}
-	if err := r.Settle(ctx, url, runs, x.Storage); err != nil {
+	if err := r.settle(ctx, put, runs); err != nil {
 		return r, fmt.Errorf("execute: the end of the run could not be told: %w", err)
 	}
 	return r, nil

@@ -71,7 +71,7 @@ func (x *execution) extract(ctx context.Context, b *bundle.Bundle) error {
 }
 
 func (x *execution) fetch(ctx context.Context, key, path string, digest bundle.Digest, otherwise string) error {
-	err := x.store.Get(ctx, key, path, &storage.GetOptions{SHA256: digest})
+	err := x.objects.get(ctx, key, path, digest)
 	if errors.Is(err, storage.ErrDigest) {
 		return &bundle.Error{Kind: bundle.KindTampered, Path: key, Reason: otherwise, Err: err}
 	}

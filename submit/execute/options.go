@@ -38,6 +38,8 @@ type Options struct {
 	Storage *storage.OpenOptions
 	// Results is the URL of the store that gets the record; "" is that of the bundle.
 	Results string
+	// Signed, if not nil, stands in place of the stores and of the credentials for them.
+	Signed *Signed
 	// Signals are passed on to the command and its children. A hangup ends them.
 	Signals <-chan os.Signal
 	// Warn, if not nil, is told of existing files that are overwritten.

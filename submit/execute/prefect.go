@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/flowship/flowship/bundle"
-	"github.com/flowship/flowship/storage"
 )
 
 // Phase is what [RunForPrefect] was doing when it failed.
@@ -54,13 +53,10 @@ func RunForPrefect(ctx context.Context, url, key string, digest bundle.Digest, o
 		return ExitUnavailable, &PhaseError{PhaseDocument, err}
 	}
 	defer os.RemoveAll(x.scratch)
-	if x.store, err = storage.Open(ctx, url, x.Storage); err != nil {
+	if err := x.openObjects(ctx, url); err != nil {
 		return exitCode(err), &PhaseError{PhaseDocument, err}
 	}
-	defer x.store.Close()
-	if x.Results == "" {
-		x.Results = url
-	}
+	defer x.objects.close()
 	var file string
 	err = x.unlessStopped(ctx, func(ctx context.Context) (err error) {
 		file, err = x.prepareForPrefect(ctx)

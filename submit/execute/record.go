@@ -3,7 +3,6 @@ package execute
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,13 +55,23 @@ var (
 // The url is that of the store, which open says how to open; without one nothing is recorded,
 // without runs nobody is told.
 func (r *Record) Settle(ctx context.Context, url string, runs orchestrator.StateSetter, open *storage.OpenOptions) error {
+	if url == "" {
+		return r.settle(ctx, nil, runs)
+	}
+	return r.settle(ctx, (&recordStore{url, open}).put, runs)
+}
+
+// putRecord stores a record under its key.
+type putRecord func(ctx context.Context, key string, content []byte) error
+
+func (r *Record) settle(ctx context.Context, put putRecord, runs orchestrator.StateSetter) error {
 	var lost error
 	// The second proposal follows the answer to the first; only a state that changes meanwhile
 	// needs a third.
 	for range 3 {
-		if lost = r.record(ctx, url, open); lost != nil && r.State.Type == orchestrator.TypeCompleted {
+		if lost = r.record(ctx, put); lost != nil && r.State.Type == orchestrator.TypeCompleted {
 			r.State, r.ExitCode, r.Result = orchestrator.NewState(orchestrator.TypeCrashed, lost.Error()), ExitUnavailable, nil
-			r.record(ctx, url, open) // without the result, it may have room
+			r.record(ctx, put) // without the result, it may have room
 		}
 		if runs == nil {
 			return lost
@@ -86,28 +95,18 @@ func (r *Record) Settle(ctx context.Context, url string, runs orchestrator.State
 }
 
 // record stores the record; a run that is run again replaces it.
-func (r *Record) record(ctx context.Context, url string, open *storage.OpenOptions) error {
-	if url == "" {
+func (r *Record) record(ctx context.Context, put putRecord) error {
+	if put == nil {
 		return nil
 	}
-	if err := r.put(ctx, url, open); err != nil {
+	b, err := encodeJSON(r)
+	if err == nil {
+		err = put(ctx, RecordKey(r.ID), b)
+	}
+	if err != nil {
 		return &notRecordedError{err}
 	}
 	return nil
-}
-
-func (r *Record) put(ctx context.Context, url string, open *storage.OpenOptions) error {
-	b, err := encodeJSON(r)
-	if err != nil {
-		return err
-	}
-	s, err := storage.Open(ctx, url, open)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	_, err = s.Put(ctx, RecordKey(r.ID), bytes.NewReader(b), storage.PutOptions{Size: int64(len(b)), SHA256: sha256.Sum256(b), Replace: true})
-	return err
 }
 
 // notRecordedError is an ErrNotRecorded with its cause.

@@ -35,6 +35,9 @@ type Launcher struct {
 	Executor []string
 	// Env returns what a run's executor is told beside its command line, as "NAME=value".
 	Env func(flowRunID string, lease orchestrator.Lease) []string
+	// Access returns what gives a run's executor access to the stores, as "NAME=value": it may be
+	// secret, and is made when the run is launched. nil is nothing: the job's own credentials do.
+	Access func(ctx context.Context, run *orchestrator.FlowRun) ([]string, error)
 	// Grace is how long a job that is stopped may take to end after SIGINT, and again after
 	// SIGTERM.
 	Grace time.Duration
@@ -155,10 +158,18 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 	if err != nil {
 		return nil, err
 	}
+	env := a.Env(a.Run.ID, a.Launch.Lease)
+	if a.Access != nil {
+		access, err := a.Access(ctx, a.Run)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, access...)
+	}
 	running, err := infra.Start(ctx, launch.Job{
 		Command:       command,
 		Configuration: configuration,
-		Env:           a.Env(a.Run.ID, a.Launch.Lease),
+		Env:           env,
 		Name:          a.Run.Name,
 		Labels:        labels(a.Run, pool),
 		Stdout:        a.Stdout,
@@ -171,6 +182,10 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 	a.warn(a.Runs.SetInfrastructure(context.WithoutCancel(ctx), a.Run.ID, running.ID()))
 	return running, nil
 }
+
+// StorageAccess is the job variable that says how a job gets at the stores. It is for those who
+// submit and launch, see [Launcher.Access]; no base job template knows it.
+const StorageAccess = "storage_access"
 
 // configure resolves the pool's base job template with the run's job variables.
 func configure(pool *orchestrator.WorkPool, run *orchestrator.FlowRun, command []string) (map[string]any, error) {
@@ -186,6 +201,7 @@ func configure(pool *orchestrator.WorkPool, run *orchestrator.FlowRun, command [
 			return nil, fmt.Errorf("job variables: %w", err)
 		}
 	}
+	delete(variables, StorageAccess)
 	// A command that is there is an execution launcher's. A template without the variable leaves
 	// the command to the job.
 	if _, ok := variables["command"]; !ok && template.Declares("command") {
