@@ -18,6 +18,9 @@ import (
 	"testing/iotest"
 	"time"
 
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/azureblob"
+
 	"github.com/flowship/flowship/storage"
 )
 
@@ -150,6 +153,26 @@ func TestSignGoogle(t *testing.T) {
 	got, err := open(t, u.String()).Sign(t.Context(), "k", http.MethodGet, time.Minute)
 	if err != nil || !strings.Contains(got, "/bkt"+u.Path+"/k?") || !strings.Contains(got, "me%40project") || strings.Contains(storage.Redact(got), "me%40project") {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Without the key of the account, nothing is signed.
+func TestSignAzureWithoutKey(t *testing.T) {
+	t.Setenv("AZURE_STORAGE_KEY", "")
+	t.Setenv("AZURE_STORAGE_CONNECTION_STRING", "")
+	service := azureblob.ServiceURLOptions{AccountName: "me", SASToken: "sv=2024-11-04&sig=S3CRET"}
+	azure := &azureblob.URLOpener{MakeClient: azureblob.NewDefaultClient, ServiceURLOptions: service}
+	s, err := storage.Open(t.Context(), "azblob://container", &storage.OpenOptions{Openers: map[string]storage.Opener{
+		"azblob": func(ctx context.Context, u *url.URL, _ *storage.Credentials) (*blob.Bucket, error) {
+			return azure.OpenBucketURL(ctx, u)
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Sign(t.Context(), "k", http.MethodGet, time.Minute); !errors.Is(err, storage.ErrUnsigned) || strings.Contains(err.Error(), "S3CRET") {
+		t.Errorf("error %v, want ErrUnsigned", err)
 	}
 }
 

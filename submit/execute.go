@@ -33,7 +33,8 @@ type Step struct {
 // Execute is the whole of an executor's process: it runs the step in the current directory, as
 // [execute.Run] says, and tells the flow runs of the embedded default how it went, if the
 // environment says that this is one of theirs. If it is not, and PREFECT_API_URL is set, it is one
-// of Prefect's, as [execute.RunForPrefect] says. Signals to the process are passed on to the
+// of Prefect's, as [execute.RunForPrefect] says. Signed URLs in the environment, see
+// [AccessSigned], stand in place of the stores. Signals to the process are passed on to the
 // command; that ctx ends is of no account. When somebody else ends the run, the command is
 // stopped.
 //

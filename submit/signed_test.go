@@ -110,6 +110,35 @@ func TestSigned(t *testing.T) {
 	})
 }
 
+// The program of a Go flow is got in the same way, and the record may go to a store of its own.
+func TestSignedProgram(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	b := signerBed(t, "s3", serverURL(t, "s3", "FLOWSHIP_TEST_S3"))
+	dir := "../testdata/flows/wordcount"
+	inv := submit.Invocation{
+		Runtime: bundle.RuntimeGo, Entrypoint: dir + ":WordCount", Program: goBuild(t, dir), Dir: dir, Include: []string{"texts/"}, Timeout: time.Minute,
+		JobVariables: map[string]any{"storage_access": "signed", "env": map[string]any{"AWS_ACCESS_KEY_ID": nil, "AWS_SECRET_ACCESS_KEY": nil}},
+	}
+	run := b.run(t, inv)
+	if run.State.Type != orchestrator.TypeCompleted || !strings.Contains(string(run.Result), `"jabberwocky":169`) {
+		t.Errorf("ended %+v with %s", run.State, run.Result)
+	}
+	own, err := storage.FolderURL(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv.Results = own
+	if _, err := b.client.Run(t.Context(), inv); err == nil || !strings.Contains(err.Error(), "a folder needs no signed access") {
+		t.Errorf("with records in a folder: %v", err)
+	}
+	inv.Results = run.Bundle.URL + "&prefix=records/"
+	if run := b.run(t, inv); run.State.Type != orchestrator.TypeCompleted {
+		t.Errorf("with records elsewhere: ended %+v", run.State)
+	}
+}
+
 // wantSecret: what the job was given is nowhere but in the executor's environment.
 func (b *bed) wantSecret(t *testing.T, spied, id string, credentials []string) {
 	t.Helper()
