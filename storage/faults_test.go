@@ -224,3 +224,30 @@ func TestTruncatedObject(t *testing.T) {
 		}
 	})
 }
+
+// Requests cost time and money: what a store is asked is what has to be known.
+func TestRequests(t *testing.T) {
+	small, large := "small", strings.Repeat("large", 1<<20)
+	everyCloud(t, patience, func(t *testing.T, s *storage.Store, p *proxy) {
+		put(t, s, "there", large)
+		session := 0
+		if strings.HasPrefix(s.URL(), "gs:") {
+			session = 1 // every upload opens one first
+		}
+		for name, test := range map[string]struct {
+			most int
+			do   func()
+		}{
+			"put a small object":               {1 + session, func() { put(t, s, "small", small) }},
+			"put a large object that is there": {1, func() { put(t, s, "there", large) }},
+			"put a large object":               {2 + session, func() { put(t, s, "large", large) }},
+			"get an object":                    {1, func() { get(t, s, "there", large) }},
+		} {
+			p.set(nil)
+			test.do()
+			if asked := p.requests(); len(asked) < 1 || len(asked) > test.most {
+				t.Errorf("%s: %d requests, want %d: %v", name, len(asked), test.most, asked)
+			}
+		}
+	})
+}

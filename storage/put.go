@@ -36,9 +36,10 @@ const lookFirst = 1 << 20
 // Memory that an upload may take for parts on their way, and the size of a part as long as the
 // store takes so many.
 const (
-	uploadMemory = 48 << 20
-	uploadPart   = 8 << 20
-	maxParts     = 10_000 // of S3; Azure takes more
+	uploadMemory = 36 << 20
+	uploadPart   = 6 << 20
+	googleChunk  = 16 << 20 // Google's store takes one after another
+	maxParts     = 10_000   // of S3; Azure takes more
 )
 
 // How long parts that are on their way may take after the caller gave up. A store that is asked
@@ -79,10 +80,22 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, opts PutOption
 			err = fmt.Errorf("%w, or had it until now", ErrConflict)
 		}
 	}
-	if kindOf(err) == ErrNotFound { // a new object needs nothing but its bucket
+	if kind := kindOf(err); kind == ErrNotFound || kind == ErrUnavailable && statusOf(err) == 0 && s.noBucket(ctx) {
 		err = fmt.Errorf("%w: the bucket does not exist", ErrNotFound)
 	}
 	return false, s.fail("put", key, err)
+}
+
+// noBucket reports whether the bucket does not exist. S3 cuts the connection when it refuses a
+// body for that, and the answer may be lost; a new object needs nothing but its bucket.
+func (s *Store) noBucket(ctx context.Context) bool {
+	if s.scheme != "s3" {
+		return false
+	}
+	ctx, p := s.patiently(ctx, 0)
+	defer p.end(ctx, nil)
+	ok, err := s.bucket.IsAccessible(ctx)
+	return !ok && err == nil
 }
 
 // there reports whether the object is in the store and is the one described.
@@ -108,6 +121,9 @@ func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOpti
 		IfNotExist:     !opts.Replace,
 		BufferSize:     int(part),
 		MaxConcurrency: int(max(1, uploadMemory/part-1)),
+	}
+	if s.scheme == "gs" {
+		w.BufferSize = googleChunk
 	}
 	if opts.SHA256 != (Digest{}) {
 		w.Metadata = map[string]string{metadataDigest: hex.EncodeToString(opts.SHA256[:])}

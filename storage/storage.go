@@ -10,10 +10,20 @@
 // half an object, whatever fails or is killed: in a folder an object is written to a temporary
 // name beside its own, forced to the disk and then renamed, and so is its name when Put returns.
 // What Get writes was verified first. A killed writer leaves the temporary file behind;
-// [Store.Sweep] removes it.
+// [Store.Sweep] removes it. A killed upload of a large object leaves its parts in an object
+// store, where nobody sees them; a lifecycle rule for incomplete uploads removes them.
 //
 // Stores are those of gocloud.dev/blob. A file:// URL works everywhere; for others, import the
-// driver for its side effect.
+// driver for its side effect, such as gocloud.dev/blob/s3blob. Requests that a store refuses for
+// the moment, and connections that break off, are tried again with growing pauses; then the error
+// is ErrUnavailable. Errors name the URL and the key, and show nothing of a URL that may be secret.
+//
+// An object can be handed to somebody without credentials: [Store.Sign] makes a URL for it, and
+// [OpenSigned] reads or writes it with nothing but that.
+//
+//	url, err := s.Sign(ctx, key, http.MethodGet, time.Hour)
+//	o, err := storage.OpenSigned(url, nil)
+//	err = o.Get(ctx, "local/path", &storage.GetOptions{SHA256: sum})
 package storage
 
 import (

@@ -158,17 +158,28 @@ func googleCredentials(data []byte) (*storage.Credentials, error) {
 	case f.File != "" && len(info) > 0:
 		return nil, errors.New("it holds both a service account's file and the account itself")
 	case f.File != "":
-		path, err := expandHome(f.File)
-		if err == nil {
-			info, err = os.ReadFile(path)
-		}
-		if err != nil {
+		var err error
+		if info, err = readKey(f.File); err != nil {
 			return nil, err
 		}
 	case len(info) == 0:
 		return nil, nil
 	}
 	return &storage.Credentials{Google: &storage.GoogleCredentials{Key: info}}, nil
+}
+
+// readKey reads the file of a service account, which is short.
+func readKey(path string) ([]byte, error) {
+	path, err := expandHome(path)
+	if err != nil {
+		return nil, err
+	}
+	if stat, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if !stat.Mode().IsRegular() || stat.Size() > 1<<20 {
+		return nil, fmt.Errorf("%q is not the file of a service account", path)
+	}
+	return os.ReadFile(path)
 }
 
 func expandHome(path string) (string, error) {

@@ -75,6 +75,9 @@ null_byte absolute traversal symlink_loop invalid_pattern unreadable not_found
 tampered changed refused conflict unauthorized unavailable timeout internal. An
 interruption is unavailable.
 
+"flowship -m MODULE OPTIONS" stands in for "python -m MODULE OPTIONS", for the modules
+that Prefect starts for bundles: it is a launcher for Prefect's work pools.
+
 Environment: FLOWSHIP_HOME holds state and cache (default: the directories of the
 system for them); FLOWSHIP_PYTHON runs Python flows (default: python3 in PATH); go
 in PATH builds flows in Go; with NO_COLOR there is no colour.`,

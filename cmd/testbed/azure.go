@@ -56,9 +56,14 @@ func startAzure(ctx context.Context, p *place) ([]string, error) {
 }
 
 func (p *place) azurite(ctx context.Context) (node, script string, err error) {
-	node, err = exec.LookPath("node")
+	if node, err = nodeAndNPM(); err != nil && canAptInstall() {
+		if err := p.aptInstall(ctx, "nodejs", "npm"); err != nil {
+			return "", "", err
+		}
+		node, err = nodeAndNPM()
+	}
 	if err != nil {
-		return "", "", errors.New("no Node.js found; install it with npm (on Debian: apt-get install nodejs npm)")
+		return "", "", err
 	}
 	dir, err := p.installed(ctx, "azurite-"+azuriteVersion, func(dir string) error {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -68,6 +73,17 @@ func (p *place) azurite(ctx context.Context) (node, script string, err error) {
 		return err
 	})
 	return node, filepath.Join(dir, "node_modules", "azurite", "dist", "src", "blob", "main.js"), err
+}
+
+func nodeAndNPM() (node string, err error) {
+	node, err = exec.LookPath("node")
+	if err == nil {
+		_, err = exec.LookPath("npm")
+	}
+	if err != nil {
+		return "", errors.New("no Node.js with npm found; install it (on Debian: apt-get install nodejs npm)")
+	}
+	return node, nil
 }
 
 // makeContainer makes a container, with a request that is signed with the account's key as the service's documentation describes.

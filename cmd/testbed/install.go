@@ -82,6 +82,28 @@ func (p *place) goProgram(ctx context.Context, module string) (string, error) {
 	return filepath.Join(dir, name), err
 }
 
+// canAptInstall reports whether this is a Debian where packages may be installed.
+func canAptInstall() bool {
+	_, err := os.Stat("/etc/debian_version")
+	return err == nil && os.Geteuid() == 0
+}
+
+// aptInstall installs Debian packages; only one testbed at a time does.
+func (p *place) aptInstall(ctx context.Context, packages ...string) error {
+	unlock, err := lock(ctx, filepath.Join(p.cache, "apt.lock"), func() { p.say("waiting for another apt-get") })
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	p.say("installing %s with apt-get", strings.Join(packages, ", "))
+	quiet := []string{"DEBIAN_FRONTEND=noninteractive"}
+	if _, err := tool(ctx, quiet, "apt-get", "update", "-qq"); err != nil {
+		return err
+	}
+	_, err = tool(ctx, quiet, "apt-get", append([]string{"install", "-yqq", "--no-install-recommends"}, packages...)...)
+	return err
+}
+
 // lock waits until this process alone holds the lock on a file; the file remains.
 func lock(ctx context.Context, name string, waiting func()) (unlock func(), err error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)

@@ -102,15 +102,10 @@ func (p *place) basePython(ctx context.Context) (python, identity string, err er
 	if err == nil || ctx.Err() != nil {
 		return python, identity, err
 	}
-	if _, debian := os.Stat("/etc/debian_version"); debian != nil || os.Geteuid() != 0 {
+	if !canAptInstall() {
 		return "", "", fmt.Errorf("%w; install Python 3.10 or newer with its venv module (on Debian: apt-get install python3 python3-venv)", err)
 	}
-	p.say("installing python3-venv with apt-get")
-	quiet := []string{"DEBIAN_FRONTEND=noninteractive"}
-	if _, err := tool(ctx, quiet, "apt-get", "update", "-qq"); err != nil {
-		return "", "", err
-	}
-	if _, err := tool(ctx, quiet, "apt-get", "install", "-yqq", "--no-install-recommends", "python3", "python3-venv"); err != nil {
+	if err := p.aptInstall(ctx, "python3", "python3-venv"); err != nil {
 		return "", "", err
 	}
 	return probePython(ctx)

@@ -145,7 +145,11 @@ func (b *bench) prefect(ctx context.Context, w io.Writer) error {
 			best = took
 		}
 	}
-	fmt.Fprintf(w, "Prefect's direct call, best of 4\t%v\t%.0f times as long as run\n", best.Round(10*time.Millisecond), best.Seconds()/b.direct.Seconds())
+	ratio := ""
+	if b.direct > 0 {
+		ratio = fmt.Sprintf("%.0f times as long as run", best.Seconds()/b.direct.Seconds())
+	}
+	fmt.Fprintf(w, "Prefect's direct call, best of 4\t%v\t%s\n", best.Round(10*time.Millisecond), ratio)
 	return nil
 }
 

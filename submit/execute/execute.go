@@ -63,7 +63,8 @@
 //
 // A Prefect flow is called as a function here, without Prefect's engine: there is no run logger
 // for it, and a task is to Prefect one outside of any flow, for which it starts a server of its
-// own. Where PREFECT_API_URL is set, this package refuses to run flows of Python.
+// own. Where PREFECT_API_URL is set, [Run] refuses to run flows of Python: [RunForPrefect] hands
+// those of the Prefect server to Prefect.
 //
 // # What it leaves
 //

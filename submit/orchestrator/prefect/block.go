@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 // Block is a block document with its secrets.
@@ -39,6 +41,9 @@ func (c *Client) BlockDocument(ctx context.Context, typeSlug, name string) (*Blo
 		Name string
 		Type struct{ Slug string } `json:"block_type"`
 		Data BlockData
+	}
+	if name == "" || name == "." || name == ".." { // no name of a block, but a path of its own
+		return nil, fmt.Errorf("prefect: block %q: %w", name, orchestrator.ErrNotFound)
 	}
 	path := "/block_types/slug/" + url.PathEscape(typeSlug) + "/block_documents/name/" + url.PathEscape(name) + "?include_secrets=true"
 	if err := c.call(ctx, http.MethodGet, path, nil, &answer); err != nil {
