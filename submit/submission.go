@@ -114,7 +114,10 @@ func (s *submission) place(ctx context.Context) (err error) {
 	if len(s.tokens) > 0 && !template.Declares("command") {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{`a launcher has no effect: the base job template has no variable "command"`})
 	}
-	s.bucket, err = s.openBucket(ctx, s.pool)
+	if s.bucket, err = s.openBucket(ctx, s.pool); err != nil || s.Results == "" {
+		return err
+	}
+	_, err = s.openStore(ctx, s.Results) // a folder is made, for the executor makes none
 	return err
 }
 
