@@ -59,6 +59,7 @@ func executor(args []string) int {
 	flags := flag.NewFlagSet("execute", flag.ExitOnError)
 	flags.StringVar(&step.URL, "url", "", "")
 	flags.StringVar(&step.Key, "key", "", "")
+	flags.StringVar(&step.Results, "result-url", "", "")
 	digest := flags.String("digest", "", "")
 	flags.Parse(args)
 	var err error
