@@ -63,8 +63,11 @@ type driverError struct {
 
 func (e *driverError) Error() string {
 	text := plain(e.err)
-	if e.kind == ErrNotFound {
+	switch {
+	case e.kind == ErrNotFound:
 		text = "the bucket does not exist"
+	case otherRegion[codeOf(e.err)]:
+		text = "the bucket is in another region: " + text
 	}
 	if e.kind == nil {
 		return text
@@ -100,8 +103,8 @@ func kindOf(err error) error {
 		return nil
 	}
 	status := statusOf(err)
-	switch {
-	case status == http.StatusUnauthorized, status == http.StatusForbidden, expiredCredentials[codeOf(err)]:
+	switch code := codeOf(err); {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, expiredCredentials[code], otherRegion[code]:
 		return ErrUnauthorized
 	case status == http.StatusNotFound:
 		return ErrNotFound
@@ -133,6 +136,9 @@ func kindOf(err error) error {
 
 // expiredCredentials are codes of S3 that come with status 400.
 var expiredCredentials = map[string]bool{"ExpiredToken": true, "InvalidToken": true, "TokenRefreshRequired": true}
+
+// otherRegion are codes of S3 for a request that was made, and signed, for the wrong region.
+var otherRegion = map[string]bool{"AuthorizationHeaderMalformed": true, "PermanentRedirect": true, "IllegalLocationConstraintException": true}
 
 // noBucket reports whether what was not found is the bucket. A request that makes an object can
 // miss nothing else.

@@ -1,9 +1,11 @@
 package storage_test
 
 import (
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -45,4 +47,28 @@ func unfinished(t *testing.T, s *storage.Store) []string {
 		keys = append(keys, aws.ToString(u.Key))
 	}
 	return keys
+}
+
+// What S3 says about a request in the wrong region, or by a clock that is wrong, is told.
+func TestSigningFaults(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fault func() fault
+		want  error
+		says  string
+	}{
+		{"wrong region", times(always, anyRequest, answer(400, "AuthorizationHeaderMalformed")), storage.ErrUnauthorized, "another region: "},
+		{"another region", times(always, anyRequest, answer(301, "PermanentRedirect")), storage.ErrUnauthorized, "another region: "},
+		{"clock is wrong", times(always, anyRequest, answer(403, "RequestTimeTooSkewed")), storage.ErrUnauthorized, "RequestTimeTooSkewed"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, p := openProxied(t, "s3", 20*time.Second)
+			p.set(test.fault())
+			_, err := s.Put(t.Context(), "k", strings.NewReader("content"), describe("content"))
+			p.set(nil)
+			if !errors.Is(err, test.want) || err != nil && !strings.Contains(err.Error(), test.says) {
+				t.Errorf("put: %v; want %v, %q", err, test.want, test.says)
+			}
+		})
+	}
 }

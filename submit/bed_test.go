@@ -142,7 +142,7 @@ func newBed(t *testing.T) *bed {
 
 func (b *bed) open(t *testing.T) *submit.Client {
 	t.Helper()
-	c, err := submit.OpenClient(t.Context(), &submit.ClientOptions{Home: b.home, Executor: []string{os.Args[0]}, Grace: 200 * time.Millisecond})
+	c, err := submit.OpenClient(t.Context(), &submit.ClientOptions{Home: b.home, Executor: []string{os.Args[0]}, Grace: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

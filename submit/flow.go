@@ -151,6 +151,8 @@ type Options struct {
 	Timeout    *time.Duration // how long a run may take; 0 is without end
 	Version    *string        // of the flow, as its author counts
 	Labels     map[string]string
+	// ResultStorage is the URL of the store that keeps the result; "" is that of the bundle.
+	ResultStorage *string
 }
 
 // Int returns a pointer to the value, for [Options].
@@ -230,6 +232,7 @@ func (b binding) with(o Options) binding {
 	keep(&b.opts.RetryDelay, o.RetryDelay)
 	keep(&b.opts.Timeout, o.Timeout)
 	keep(&b.opts.Version, o.Version)
+	keep(&b.opts.ResultStorage, o.ResultStorage)
 	if o.Tags != nil {
 		b.opts.Tags = slices.Clone(o.Tags)
 	}
@@ -259,7 +262,7 @@ func (b binding) invocation(ctx context.Context, d *definition, parameters json.
 		Runtime: bundle.RuntimeGo, Entrypoint: ":" + d.name, Dir: b.infra.Dir, Include: b.infra.IncludeFiles, Parameters: parameters,
 		Checked: true, WorkPool: b.infra.WorkPool, Type: b.infra.Type, Launcher: b.infra.Launcher,
 		Name: given(b.opts.Name), Tags: b.opts.Tags, Timeout: given(b.opts.Timeout), Version: given(b.opts.Version), Labels: b.opts.Labels,
-		Retries: given(b.opts.Retries), RetryDelay: given(b.opts.RetryDelay),
+		Retries: given(b.opts.Retries), RetryDelay: given(b.opts.RetryDelay), Results: given(b.opts.ResultStorage),
 	}
 	inv.Collected = func(files *bundle.Collection) { warnOf(ctx, files) }
 	if inv.Dir == "" && d.dir != "" {

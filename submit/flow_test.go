@@ -57,17 +57,17 @@ func TestOnAndWith(t *testing.T) {
 	full.JobVariables = map[string]any{"env": map[string]any{"A": "1"}, "n": json.Number("2")}
 	full.Launcher = &launch.Launcher{Execution: []string{"nice"}}
 	full.Name, full.Tags, full.Retries, full.RetryDelay, full.Timeout = "name", []string{"x"}, 2, time.Second, time.Minute
-	full.Version, full.Labels = "v1", map[string]string{"team": "a"}
+	full.Version, full.Labels, full.Results = "v1", map[string]string{"team": "a"}, "s3://results"
 	bound := plain.On(Infrastructure{
 		WorkPool: "pool", Type: "process", Dir: "/base", IncludeFiles: []string{"data/"}, Launcher: &launch.Launcher{Execution: []string{"nice"}},
 		JobVariables: map[string]any{"env": map[string]string{"A": "1"}, "n": 2},
 	}).With(Options{
 		Name: String("name"), Tags: []string{"x"}, Retries: Int(2), RetryDelay: Duration(time.Second), Timeout: Duration(time.Minute),
-		Version: String("v1"), Labels: map[string]string{"team": "a"},
+		Version: String("v1"), Labels: map[string]string{"team": "a"}, ResultStorage: String("s3://results"),
 	})
 	cleared := full
 	cleared.Include, cleared.JobVariables, cleared.Launcher, cleared.Tags, cleared.Labels = []string{}, map[string]any{}, nil, []string{}, map[string]string{}
-	cleared.Name, cleared.Version, cleared.Retries, cleared.RetryDelay, cleared.Timeout = "", "", 0, 0, 0
+	cleared.Name, cleared.Version, cleared.Results, cleared.Retries, cleared.RetryDelay, cleared.Timeout = "", "", "", 0, 0, 0
 	replaced := full
 	replaced.JobVariables, replaced.Labels, replaced.Include, replaced.Tags = map[string]any{"b": "1"}, map[string]string{"b": "1"}, []string{"b"}, []string{"b"}
 
@@ -79,7 +79,7 @@ func TestOnAndWith(t *testing.T) {
 		{"bound", bound, full},
 		{"nothing given", bound.On(Infrastructure{}).With(Options{}), full},
 		{"given empty", bound.On(Infrastructure{JobVariables: map[string]any{}, IncludeFiles: []string{}, Launcher: &launch.Launcher{}}).
-			With(Options{Name: String(""), Tags: []string{}, Retries: Int(0), RetryDelay: Duration(0), Timeout: Duration(0), Version: String(""), Labels: map[string]string{}}), cleared},
+			With(Options{Name: String(""), Tags: []string{}, Retries: Int(0), RetryDelay: Duration(0), Timeout: Duration(0), Version: String(""), ResultStorage: String(""), Labels: map[string]string{}}), cleared},
 		{"replaced, not merged", bound.On(Infrastructure{JobVariables: map[string]any{"b": "1"}, IncludeFiles: []string{"b"}}).
 			With(Options{Tags: []string{"b"}, Labels: map[string]string{"b": "1"}}), replaced},
 		{"replaced what cannot be", bound.On(Infrastructure{JobVariables: map[string]any{"f": func() {}}}).On(Infrastructure{JobVariables: full.JobVariables}), full},

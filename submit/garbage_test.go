@@ -57,6 +57,8 @@ func TestGarbage(t *testing.T) {
 	stores := map[string]func(t *testing.T) string{
 		"folder": func(t *testing.T) string { return "file://" + t.TempDir() },
 		"s3":     func(t *testing.T) string { url, _ := metered(t); return url },
+		"gcs":    func(t *testing.T) string { return newPrefix(serverURL(t, "gcs", "FLOWSHIP_TEST_GCS")) },
+		"azure":  func(t *testing.T) string { return newPrefix(serverURL(t, "azure", "FLOWSHIP_TEST_AZURE")) },
 	}
 	for name, make := range stores {
 		t.Run(name, func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -371,5 +372,29 @@ func TestExecutionLauncher(t *testing.T) {
 	_, err := b.client.Run(t.Context(), submit.Invocation{WorkPool: "bare", Command: []string{"true"}, Launcher: &launch.Launcher{Execution: []string{script}}})
 	if err == nil || !strings.Contains(err.Error(), `has no variable "command"`) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// The record of a run is kept where the caller says.
+func TestResultStorage(t *testing.T) {
+	b := newBed(t)
+	dir := filepath.Join(t.TempDir(), "re sults")
+	url, err := storage.FolderURL(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := b.client.Submit(t.Context(), submit.Invocation{Command: sh("echo 42 > $FLOWSHIP_RESULT"), Results: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.ended(t, run.ID)
+	if result, err := b.client.Result(t.Context(), run.ID); err != nil || strings.TrimSpace(string(result)) != "42" {
+		t.Errorf("result %s (%v)", result, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, execute.RecordKey(run.ID))); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.client.Run(t.Context(), submit.Invocation{Command: []string{"true"}, Results: "nowhere://x"}); err == nil {
+		t.Error("results went to a store that nobody can open")
 	}
 }

@@ -42,6 +42,12 @@ func serverURL(t *testing.T, server, variable string) *url.URL {
 	return u
 }
 
+// newPrefix returns the URL of an empty part of a bucket.
+func newPrefix(u *url.URL) string {
+	u.Path = "/" + rand.Text()
+	return u.String()
+}
+
 // meter stands before a server and counts what it answers.
 type meter struct {
 	requests, sent, got atomic.Int64
@@ -71,8 +77,8 @@ func metered(t *testing.T) (string, *meter) {
 	}))
 	t.Cleanup(front.Close)
 	query.Set("endpoint", front.URL)
-	u.RawQuery, u.Path = query.Encode(), "/"+rand.Text()
-	return u.String(), m
+	u.RawQuery = query.Encode()
+	return newPrefix(u), m
 }
 
 type countingBody struct {

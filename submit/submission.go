@@ -120,7 +120,11 @@ func (s *submission) place(ctx context.Context) (err error) {
 	if err := s.signable(ctx); err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, bare(err))
 	}
-	return nil
+	if s.Results == "" {
+		return nil
+	}
+	_, err = s.openStore(ctx, s.Results) // a folder is made, for the executor makes none
+	return err
 }
 
 // warn notes what leaves no doubt about the run.

@@ -33,6 +33,9 @@ func TestScript(t *testing.T) {
 			if err := setGoEnv(env); err != nil {
 				return err
 			}
+			if err := setS3Env(env); err != nil {
+				return err
+			}
 			return os.Mkdir(env.WorkDir+"/.home", 0o700)
 		},
 		Condition: scriptCondition,

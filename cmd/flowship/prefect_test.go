@@ -107,7 +107,6 @@ func TestStockPrefect(t *testing.T) {
 		{"azure", []string{`{}`, `{"seconds": 0.1}`}, -1, []endedRun{{Type: "COMPLETED", Result: ok}, {Type: "COMPLETED", Result: ok}}},
 	} {
 		t.Run(test.store, func(t *testing.T) {
-			t.Parallel()
 			store := stores(t)[test.store]()
 			s := newStock(t, store.env...)
 			pool := "stock-" + test.store + "-" + strings.ToLower(rand.Text()[:8])

@@ -11,8 +11,11 @@ import (
 func fixUmask() {}
 
 func scriptCondition(name string) (bool, error) {
-	if name == "root" {
+	switch name {
+	case "root":
 		return false, nil
+	case "s3":
+		return haveS3()
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }

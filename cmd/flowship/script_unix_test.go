@@ -14,8 +14,11 @@ import (
 func fixUmask() { syscall.Umask(0o022) }
 
 func scriptCondition(name string) (bool, error) {
-	if name == "root" {
+	switch name {
+	case "root":
 		return os.Getuid() == 0, nil
+	case "s3":
+		return haveS3()
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
