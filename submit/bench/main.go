@@ -136,7 +136,8 @@ func (b *bench) prefect(ctx context.Context, w io.Writer) error {
 	var best time.Duration
 	for range 4 { // the first one makes the work pool
 		cmd := exec.CommandContext(ctx, b.python, script)
-		cmd.Env = append(os.Environ(), "PREFECT_API_URL="+b.api, "PREFECT_HOME="+filepath.Join(b.dir, "prefect"), "PREFECT_LOGGING_LEVEL=ERROR", "DO_NOT_TRACK=1")
+		cmd.Env = append(os.Environ(), "PREFECT_API_URL="+b.api, "PREFECT_HOME="+filepath.Join(b.dir, "prefect"), "PREFECT_LOGGING_LEVEL=ERROR", "DO_NOT_TRACK=1",
+			"VIRTUAL_ENV="+filepath.Dir(filepath.Dir(b.python))) // in which Prefect makes sure of the flow's packages
 		begin := time.Now()
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("prefect: %w\n%s", err, out)

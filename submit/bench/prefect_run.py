@@ -11,4 +11,5 @@ def nothing():
 
 
 if __name__ == "__main__":
-    bind_flow_to_infrastructure(nothing, work_pool="bench", worker_cls=ProcessWorker)()
+    state = bind_flow_to_infrastructure(nothing, work_pool="bench", worker_cls=ProcessWorker)(return_state=True)
+    assert state.is_completed(), state
