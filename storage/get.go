@@ -18,6 +18,9 @@ import (
 type GetOptions struct {
 	// SHA256, unless zero, is what the object's bytes must hash to, else Get is ErrDigest.
 	SHA256 Digest
+	// Sync forces the file to the disk before it gets its name. Without, it may be cut short after
+	// the machine went down; what is fetched to be used at once need not wait for the disk.
+	Sync bool
 	// Progress, if not nil, is told how many further bytes have come, by one goroutine at a time.
 	Progress func(bytes int64)
 }
@@ -29,9 +32,9 @@ const (
 	downloadParts = 5
 )
 
-// Get writes the object to the file path, which appears only once it is whole, verified and on
-// the disk. Only its owner may read it. A file that is there already is replaced. A connection
-// that breaks off is made again, and goes on where it was.
+// Get writes the object to the file path, which appears only once it is whole and verified. Only
+// its owner may read it. A file that is there already is replaced. A connection that breaks off
+// is made again, and goes on where it was.
 func (s *Store) Get(ctx context.Context, key, path string, opts *GetOptions) error {
 	if opts == nil {
 		opts = &GetOptions{}
@@ -65,8 +68,10 @@ func writeFile(path string, opts *GetOptions, fetch func(f *os.File) (Digest, er
 	if opts.SHA256 != (Digest{}) && got != opts.SHA256 {
 		return fmt.Errorf("%w: its SHA-256 is %x, not %x", ErrDigest, got, opts.SHA256)
 	}
-	if err := f.Sync(); err != nil {
-		return err
+	if opts.Sync {
+		if err := f.Sync(); err != nil {
+			return err
+		}
 	}
 	if err := f.Close(); err != nil {
 		return err
@@ -77,7 +82,7 @@ func writeFile(path string, opts *GetOptions, fetch func(f *os.File) (Digest, er
 // fetch writes the object into an empty file and returns its digest.
 func (s *Store) fetch(ctx context.Context, key string, f *os.File, moved io.Writer) (d Digest, err error) {
 	first := int64(-1)
-	if !s.local {
+	if !s.local || s.folder { // in a folder, the digest gets a core of its own by that
 		first = downloadPart
 	}
 	r, err := s.read(ctx, key, first)

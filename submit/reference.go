@@ -143,7 +143,7 @@ func (c *Client) fetch(ctx context.Context, at *located, dir string) (_ *bundle.
 			return nil, fmt.Errorf("submit: %w", err)
 		}
 	}
-	if err := store.Get(ctx, at.key, name, &storage.GetOptions{SHA256: at.digest}); err != nil {
+	if err := store.Get(ctx, at.key, name, &storage.GetOptions{SHA256: at.digest, Sync: true}); err != nil {
 		return nil, missing(at.ref, err)
 	}
 	b, err := bundle.Open(name)
@@ -157,7 +157,7 @@ func (c *Client) fetch(ctx context.Context, at *located, dir string) (_ *bundle.
 		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("submit: %w", err)
 		}
-		if err := store.Get(ctx, key, path, nil); err != nil {
+		if err := store.Get(ctx, key, path, &storage.GetOptions{Sync: true}); err != nil {
 			return nil, missing(at.ref, err)
 		}
 	}
