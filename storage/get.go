@@ -80,9 +80,9 @@ func writeFile(path string, opts *GetOptions, fetch func(f *os.File) (Digest, er
 }
 
 // fetch writes the object into an empty file and returns its digest.
-func (s *Store) fetch(ctx context.Context, key string, f *os.File, moved io.Writer) (d Digest, err error) {
+func (s *Store) fetch(ctx context.Context, key string, f *os.File, moved *moves) (d Digest, err error) {
 	first := int64(-1)
-	if !s.local || s.folder { // in a folder, the digest gets a core of its own by that
+	if !s.local {
 		first = downloadPart
 	}
 	r, err := s.read(ctx, key, first)
@@ -90,6 +90,13 @@ func (s *Store) fetch(ctx context.Context, key string, f *os.File, moved io.Writ
 		return d, err
 	}
 	defer r.Close()
+	if s.folder {
+		var from io.Reader
+		r.r.As(&from)
+		if file, ok := from.(*os.File); ok {
+			return copyFile(ctx, file, f, moved)
+		}
+	}
 	if r.end < r.size {
 		return s.fetchParts(ctx, r, f, moved)
 	}
@@ -101,7 +108,7 @@ func (s *Store) fetch(ctx context.Context, key string, f *os.File, moved io.Writ
 }
 
 // fetchParts is fetch for an object of several parts, of which r is the first.
-func (s *Store) fetchParts(ctx context.Context, r *reader, f *os.File, moved io.Writer) (d Digest, err error) {
+func (s *Store) fetchParts(ctx context.Context, r *reader, f *os.File, moved *moves) (d Digest, err error) {
 	count := (r.size + downloadPart - 1) / downloadPart
 	come := make([]chan struct{}, count)
 	for n := range come {
@@ -203,13 +210,17 @@ type moves struct {
 }
 
 func (m *moves) Write(p []byte) (int, error) {
+	m.add(int64(len(p)))
+	return len(p), nil
+}
+
+func (m *moves) add(bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.patience.moved()
-	if m.progress != nil && len(p) > 0 {
-		m.progress(int64(len(p)))
+	if m.progress != nil && bytes > 0 {
+		m.progress(bytes)
 	}
-	return len(p), nil
 }
 
 func parseDigest(s string) (d Digest, err error) {

@@ -164,6 +164,9 @@ func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOpti
 	return err
 }
 
+// flushEvery is how much is written to a folder before the disk is asked to begin with it.
+const flushEvery = 16 << 20
+
 // sendFile writes into a folder. Upload would rename the temporary file even if the disk was
 // full before its end, and would not force it to the disk first.
 func (s *Store) sendFile(ctx context.Context, src *source, key string, opts *blob.WriterOptions) error {
@@ -178,7 +181,14 @@ func (s *Store) sendFile(ctx context.Context, src *source, key string, opts *blo
 	if err != nil {
 		return err
 	}
-	if _, err = io.Copy(w, src); err == nil {
+	for at := int64(0); err == nil; {
+		var n int64
+		n, err = io.CopyN(w, src, flushEvery)
+		// The disk works while more comes; at the end there is little left to wait for.
+		startFlush(file, at, n)
+		at += n
+	}
+	if err == io.EOF {
 		err = file.Sync()
 	}
 	if err != nil {
