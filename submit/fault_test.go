@@ -313,3 +313,33 @@ func TestManyWait(t *testing.T) {
 		}
 	}
 }
+
+// A worker whose own program is being replaced leaves the runs to wait.
+func TestWorkerWithoutProgram(t *testing.T) {
+	b := newBed(t)
+	program := filepath.Join(t.TempDir(), "executor")
+	c, err := submit.OpenClient(t.Context(), &submit.ClientOptions{Home: b.home, Executor: []string{program}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	run, err := b.client.SubmitToWorkPool(t.Context(), submit.Invocation{Command: []string{"true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Work(t.Context(), worker.Options{RunOnce: true}); err == nil || !strings.Contains(err.Error(), "nothing could execute them") {
+		t.Errorf("worked without a program: %v", err)
+	}
+	if state, err := b.client.State(t.Context(), run.ID); err != nil || state.Type != orchestrator.TypeScheduled {
+		t.Errorf("the run is %+v (%v)", state, err)
+	}
+	if err := os.Symlink(os.Args[0], program); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Work(t.Context(), worker.Options{RunOnce: true}); err != nil {
+		t.Fatal(err)
+	}
+	if state := b.ended(t, run.ID); state.Type != orchestrator.TypeCompleted {
+		t.Errorf("ended %+v", state)
+	}
+}

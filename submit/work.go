@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -37,6 +38,10 @@ func (c *Client) Work(ctx context.Context, opts worker.Options) error {
 			return nil, err
 		}
 		return infra, nil
+	}
+	opts.Ready = func() error { // while the program is being replaced, runs had better wait than crash
+		_, err := exec.LookPath(c.executor[0])
+		return err
 	}
 	if err := worker.New(launcher, runs, opts).Run(ctx); err != nil {
 		return fmt.Errorf("submit: %w", err)

@@ -55,6 +55,8 @@ type Options struct {
 	RunOnce bool
 	// Interval is how often it looks for work; 0 means 200 milliseconds.
 	Interval time.Duration
+	// Ready, if not nil, is asked before runs are claimed. Its error leaves them to wait.
+	Ready func() error
 	// Log gets what it does; nil discards.
 	Log *slog.Logger
 	// Hurry, when closed, has a worker that stops no longer wait for its runs; nil never is.
@@ -217,8 +219,13 @@ func (w *Worker) take(ctx, whole context.Context) error {
 		}
 	}
 	runs, err := w.runs.ScheduledFlowRuns(ctx, w.WorkPool, time.Time{}, room)
-	if err != nil {
+	if err != nil || len(runs) == 0 {
 		return err
+	}
+	if w.Ready != nil {
+		if err := w.Ready(); err != nil {
+			return fmt.Errorf("%d runs are due, and nothing could execute them: %w", len(runs), err)
+		}
 	}
 	for _, run := range runs {
 		if ctx.Err() != nil {
