@@ -208,6 +208,10 @@ func aboutSubmission(err error) error {
 		}
 		return &hinted{err: err, kind: k, hint: "flowship flow-run inspect " + shortID(failed.ID) + " shows the run, which is recorded"}
 	}
+	switch {
+	case errors.Is(err, storage.ErrUnauthorized), errors.Is(err, storage.ErrUnavailable), errors.Is(err, storage.ErrNotFound):
+		return &hinted{err: err, hint: "flowship doctor --pool NAME looks for what is in the way; flowship work-pool storage inspect NAME shows where bundles are stored"}
+	}
 	return aboutWorkPool(err)
 }
 
