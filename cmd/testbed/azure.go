@@ -34,20 +34,12 @@ func startAzure(ctx context.Context, p *place) ([]string, error) {
 		return nil, err
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	start := time.Now()
 	cmd := exec.Command(node, script, "--silent", "--disableTelemetry", "--skipApiVersionCheck",
 		"--location", filepath.Join(p.dir, "blobs"), "--blobHost", "127.0.0.1", "--blobPort", fmt.Sprint(port))
-	cmd.Dir = p.dir
-	d, err := p.daemon("azurite", cmd)
-	if err != nil {
+	made := func(ctx context.Context) bool { return makeContainer(ctx, address, bucketName) == nil }
+	if err := p.serve(ctx, "azurite", cmd, "http://"+address, time.Minute, made); err != nil {
 		return nil, err
 	}
-	if err := d.waitFor(ctx, "http://"+address, time.Minute, func(ctx context.Context) bool {
-		return makeContainer(ctx, address, bucketName) == nil
-	}); err != nil {
-		return nil, err
-	}
-	p.say("azurite on http://%s, ready in %.1fs", address, time.Since(start).Seconds())
 	query := url.Values{"protocol": {"http"}, "domain": {address}, "localemu": {"true"}}
 	return []string{
 		"FLOWSHIP_TEST_AZURE=azblob://" + bucketName + "?" + query.Encode(),

@@ -30,11 +30,10 @@ func startPrefect(ctx context.Context, p *place) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	api := fmt.Sprintf("http://127.0.0.1:%d/api", port)
-	start := time.Now()
+	server := fmt.Sprintf("http://127.0.0.1:%d", port)
+	api := server + "/api"
 	// The services only look after what nobody tests here, and keep SQLite busy: clients then get 503 again and again.
 	cmd := exec.Command(python, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", fmt.Sprint(port), "--no-ui", "--no-services")
-	cmd.Dir = p.dir
 	cmd.Env = append(withoutPrefect(os.Environ()),
 		"PREFECT_HOME="+filepath.Join(p.dir, "home"),
 		"PREFECT_SERVER_ANALYTICS_ENABLED=false",
@@ -44,14 +43,9 @@ func startPrefect(ctx context.Context, p *place) ([]string, error) {
 		"PREFECT_CLI_PROMPT=false",
 		"DO_NOT_TRACK=1",
 	)
-	d, err := p.daemon("server", cmd)
-	if err != nil {
+	if err := p.serve(ctx, "prefect server", cmd, server, 2*time.Minute, answering(api+"/health")); err != nil {
 		return nil, err
 	}
-	if err := d.ready(ctx, api+"/health", 2*time.Minute); err != nil {
-		return nil, err
-	}
-	p.say("prefect server on %s, ready in %.1fs", strings.TrimSuffix(api, "/api"), time.Since(start).Seconds())
 	return []string{"FLOWSHIP_TEST_PYTHON=" + python, "FLOWSHIP_TEST_PREFECT_API=" + api}, nil
 }
 

@@ -125,7 +125,7 @@ func stub(name, addr, dir string) server {
 			return nil, err
 		}
 		d.grace = 100 * time.Millisecond
-		return []string{strings.ToUpper(name) + "=" + addr}, d.ready(ctx, "http://"+addr+"/", 20*time.Second)
+		return []string{strings.ToUpper(name) + "=" + addr}, d.waitFor(ctx, "http://"+addr+"/", 20*time.Second, answering("http://"+addr+"/"))
 	}}
 }
 

@@ -25,27 +25,27 @@ func startS3(ctx context.Context, p *place) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	root := filepath.Join(p.dir, "buckets")
-	if err := os.MkdirAll(filepath.Join(root, bucketName), 0o700); err != nil {
+	root, err := p.bucketRoot()
+	if err != nil {
 		return nil, err
 	}
 	const key, secret = "testbed", "testbed-secret"
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	start := time.Now()
 	cmd := exec.Command(program, "--quiet", "--port", address, "--health", "/health", "posix", root)
-	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+key, "ROOT_SECRET_KEY="+secret)
-	d, err := p.daemon("versitygw", cmd)
-	if err != nil {
+	server := "http://" + address
+	if err := p.serve(ctx, "versitygw", cmd, server, time.Minute, answering(server+"/health")); err != nil {
 		return nil, err
 	}
-	if err := d.ready(ctx, "http://"+address+"/health", time.Minute); err != nil {
-		return nil, err
-	}
-	p.say("versitygw on http://%s, ready in %.1fs", address, time.Since(start).Seconds())
-	query := url.Values{"endpoint": {"http://" + address}, "use_path_style": {"true"}, "region": {"us-east-1"}}
+	query := url.Values{"endpoint": {server}, "use_path_style": {"true"}, "region": {"us-east-1"}}
 	return []string{
 		"FLOWSHIP_TEST_S3=s3://" + bucketName + "?" + query.Encode(),
 		"AWS_ACCESS_KEY_ID=" + key, "AWS_SECRET_ACCESS_KEY=" + secret,
 	}, nil
+}
+
+// bucketRoot makes the directory in which a server keeps each bucket as a directory.
+func (p *place) bucketRoot() (string, error) {
+	root := filepath.Join(p.dir, "buckets")
+	return root, os.MkdirAll(filepath.Join(root, bucketName), 0o700)
 }

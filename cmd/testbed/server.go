@@ -124,6 +124,26 @@ type daemon struct {
 	grace time.Duration // from TERM to KILL
 }
 
+// serve starts a server at the address, "http://…", and waits until it answers.
+func (p *place) serve(ctx context.Context, name string, cmd *exec.Cmd, address string, within time.Duration, answered func(context.Context) bool) error {
+	start := time.Now()
+	cmd.Dir = p.dir
+	d, err := p.daemon(name, cmd)
+	if err != nil {
+		return err
+	}
+	if err := d.waitFor(ctx, address, within, answered); err != nil {
+		return err
+	}
+	p.say("%s on %s, ready in %.1fs", name, address, time.Since(start).Seconds())
+	return nil
+}
+
+// answering says whether a GET of url answers 200.
+func answering(url string) func(context.Context) bool {
+	return func(ctx context.Context) bool { return answers(ctx, url) }
+}
+
 // daemon starts a process with its output in a file of the place.
 func (p *place) daemon(name string, cmd *exec.Cmd) (*daemon, error) {
 	d := &daemon{cmd: cmd, log: filepath.Join(p.dir, name+".log"), done: make(chan struct{}), grace: 15 * time.Second}
@@ -149,11 +169,6 @@ func (p *place) daemon(name string, cmd *exec.Cmd) (*daemon, error) {
 func (d *daemon) stop() {
 	stopGroup(d.cmd.Process, d.done, d.grace)
 	<-d.done
-}
-
-// ready waits until a GET of url answers 200.
-func (d *daemon) ready(ctx context.Context, url string, within time.Duration) error {
-	return d.waitFor(ctx, url, within, func(ctx context.Context) bool { return answers(ctx, url) })
 }
 
 // waitFor waits until answered reports that the server, which serves url, does.
