@@ -143,7 +143,7 @@ func fillText(template string, values map[string]any) (any, bool) {
 		switch {
 		case isVariable(name):
 			if v, ok := lookup(values, name); ok {
-				filled.WriteString(text(v))
+				filled.WriteString(PythonText(v))
 			}
 		case strings.HasPrefix(name, envPrefix):
 			filled.WriteString(os.Getenv(strings.TrimLeft(name, envPrefix)))

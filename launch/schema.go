@@ -228,7 +228,7 @@ func environment(value any) any {
 		case map[string]any, []any:
 			texts[name] = v
 		default:
-			texts[name] = text(v)
+			texts[name] = PythonText(v)
 		}
 	}
 	return texts

@@ -225,7 +225,7 @@ func (t *Template) resolve(variables map[string]any) (map[string]any, error) {
 	if env, ok := configuration["env"].(map[string]any); ok {
 		for name, value := range env {
 			if value != nil { // its own copy, as all that is filled in
-				env[name] = text(value)
+				env[name] = PythonText(value)
 			}
 		}
 	}

@@ -11,9 +11,10 @@ import (
 	"unicode"
 )
 
-// text is a JSON value as Python's str writes it, because that is what Prefect's workers put
-// into texts and environments. The members of objects are in order of their keys.
-func text(v any) string {
+// PythonText is a JSON value, its numbers as [json.Number], as Python's str writes it: that is what
+// Prefect's workers put into texts and environments, and its command line shows. The members of
+// objects are in order of their keys.
+func PythonText(v any) string {
 	if s, ok := v.(string); ok {
 		return s
 	}

@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strconv"
-	"strings"
-	"unicode"
+
+	"github.com/flowship/flowship/launch"
 )
 
-// Prefect's command line shows options as Python writes them. These functions do so for JSON.
+// Prefect's command line shows options as Python writes them.
 
 // pythonMember is a member of an object.
 type pythonMember struct{ name, value string }
@@ -29,59 +28,7 @@ func pythonMembers(object json.RawMessage) []pythonMember {
 		if err != nil || dec.Decode(&value) != nil {
 			return list
 		}
-		text, ok := value.(string)
-		if !ok {
-			text = pythonRepr(value)
-		}
-		list = append(list, pythonMember{fmt.Sprint(name), text})
+		list = append(list, pythonMember{fmt.Sprint(name), launch.PythonText(value)})
 	}
 	return list
-}
-
-func pythonRepr(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "None"
-	case bool:
-		return map[bool]string{true: "True", false: "False"}[v]
-	case string:
-		return pythonString(v)
-	case []any:
-		items := make([]string, len(v))
-		for i := range v {
-			items[i] = pythonRepr(v[i])
-		}
-		return "[" + strings.Join(items, ", ") + "]"
-	case json.Number:
-		return v.String()
-	}
-	line, err := jsonLine(v)
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	return string(line)
-}
-
-// pythonString quotes as Python's repr: with double quotes only where that saves escapes.
-func pythonString(s string) string {
-	quote := '\''
-	if strings.ContainsRune(s, '\'') && !strings.ContainsRune(s, '"') {
-		quote = '"'
-	}
-	var b strings.Builder
-	b.WriteRune(quote)
-	for _, r := range s {
-		switch {
-		case r == quote || r == '\\':
-			b.WriteRune('\\')
-			b.WriteRune(r)
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			escaped := strconv.QuoteRune(r)
-			b.WriteString(escaped[1 : len(escaped)-1])
-		}
-	}
-	b.WriteRune(quote)
-	return b.String()
 }
