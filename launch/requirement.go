@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // pin returns the requirements with Prefect itself in that version, so that whatever else is
@@ -28,14 +29,19 @@ func pin(requires []string, version string) []string {
 	return pinned
 }
 
+// compiled compiles an expression when it is first used: few processes need one, and all start.
+func compiled(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
+
 // prefectRequirement is a requirement of PEP 508 for the package prefect: extras, then an
 // address or versions, then a marker.
-var prefectRequirement = regexp.MustCompile(`(?is)^[ \t]*prefect[ \t]*` +
+var prefectRequirement = compiled(`(?is)^[ \t]*prefect[ \t]*` +
 	`(?:\[[ \t]*([a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?:[ \t]*,[ \t]*[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)*)?[ \t]*\][ \t]*)?` +
 	`(?:@[ \t]*[^ \t]+(?:[ \t]+(;.*))?|(\([^()]*\)|[^;()\[@]*)(;.*)?)[ \t]*$`)
 
 // versions are the version specifiers of PEP 440, separated by commas.
-var versions = regexp.MustCompile(`(?i)^[ \t]*(?:` + oneVersion + `(?:[ \t]*,[ \t]*` + oneVersion + `)*[ \t]*,?)?[ \t]*$`)
+var versions = compiled(`(?i)^[ \t]*(?:` + oneVersion + `(?:[ \t]*,[ \t]*` + oneVersion + `)*[ \t]*,?)?[ \t]*$`)
 
 const (
 	release    = `v?(?:[0-9]+!)?[0-9]+(?:\.[0-9]+)*`
@@ -46,12 +52,12 @@ const (
 
 // pinPrefect returns the requirement in that version, if it is one for the package prefect.
 func pinPrefect(requirement, version string) (string, bool) {
-	m := prefectRequirement.FindStringSubmatch(requirement)
+	m := prefectRequirement().FindStringSubmatch(requirement)
 	if m == nil {
 		return "", false
 	}
 	specifier := strings.TrimSuffix(strings.TrimPrefix(m[3], "("), ")")
-	if !versions.MatchString(specifier) {
+	if !versions().MatchString(specifier) {
 		return "", false
 	}
 	pinned := "prefect"
@@ -77,7 +83,7 @@ func pinPrefect(requirement, version string) (string, bool) {
 var errMarker = errors.New("not a marker")
 
 // markerToken is a variable, a word, an operator, a parenthesis or a text in quotation marks.
-var markerToken = regexp.MustCompile(`^[ \t]*(?:([a-z_.]+)|(===|==|~=|!=|<=|>=|<|>|\(|\))|('[^']*'|"[^"]*"))[ \t]*`)
+var markerToken = compiled(`^[ \t]*(?:([a-z_.]+)|(===|==|~=|!=|<=|>=|<|>|\(|\))|('[^']*'|"[^"]*"))[ \t]*`)
 
 // markerVariables are the names of PEP 508 and their present form.
 var markerVariables = map[string]string{
@@ -99,7 +105,7 @@ func (r *markerReader) next() error {
 		r.word = ""
 		return nil
 	}
-	m := markerToken.FindStringSubmatch(r.rest)
+	m := markerToken().FindStringSubmatch(r.rest)
 	if m == nil {
 		return errMarker
 	}
