@@ -53,10 +53,11 @@ func (x *execution) openObjects(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	if x.Results == "" {
-		x.Results = url
+	o := &storedObjects{bundles: store}
+	if x.Results != "" && x.Results != url {
+		o.records = &recordStore{x.Results, x.Storage}
 	}
-	x.objects = &storedObjects{store, &recordStore{x.Results, x.Storage}}
+	x.objects = o
 	return nil
 }
 
@@ -74,11 +75,18 @@ func (x *execution) recorder() putRecord {
 // storedObjects are in stores that the executor has credentials for.
 type storedObjects struct {
 	bundles *storage.Store
-	*recordStore
+	records *recordStore // nil: the record goes beside the bundle
 }
 
 func (o *storedObjects) get(ctx context.Context, key, path string, digest bundle.Digest) error {
 	return o.bundles.Get(ctx, key, path, &storage.GetOptions{SHA256: digest})
+}
+
+func (o *storedObjects) put(ctx context.Context, key string, content []byte) error {
+	if o.records != nil {
+		return o.records.put(ctx, key, content)
+	}
+	return putInto(ctx, o.bundles, key, content)
 }
 
 func (o *storedObjects) close() error { return o.bundles.Close() }
@@ -95,7 +103,11 @@ func (r *recordStore) put(ctx context.Context, key string, content []byte) error
 		return err
 	}
 	defer s.Close()
-	_, err = s.Put(ctx, key, bytes.NewReader(content), putOptions(content))
+	return putInto(ctx, s, key, content)
+}
+
+func putInto(ctx context.Context, s *storage.Store, key string, content []byte) error {
+	_, err := s.Put(ctx, key, bytes.NewReader(content), putOptions(content))
 	return err
 }
 
