@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -31,15 +30,18 @@ func (c *Client) detach(ctx context.Context, runs backend, id string, lease orch
 	}
 	if err != nil {
 		// Unless it has ended the run, we do.
-		now := time.Now().UTC()
-		state := orchestrator.NewState(orchestrator.TypeCrashed, "the run could not be launched: "+err.Error())
-		record := &execute.Record{ID: id, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now}
-		return &LaunchError{ID: id, Err: fmt.Errorf("submit: %w", errors.Join(err, record.Settle(whole, "", runs, nil)))}
+		return &LaunchError{ID: id, Err: fmt.Errorf("submit: %w", errors.Join(err, endUnlaunched(whole, runs, id, "the run could not be launched", err)))}
 	}
 	if err := runs.Release(whole, lease); err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
 	return nil
+}
+
+// endUnlaunched ends a run that nobody has launched, or will.
+func endUnlaunched(ctx context.Context, runs backend, id, what string, cause error) error {
+	state := orchestrator.NewState(orchestrator.TypeCrashed, what+": "+cause.Error())
+	return execute.NotRun(id, state, execute.ExitUnavailable).Settle(ctx, "", runs, nil)
 }
 
 // notice is the one line that the launching process says to who started it.

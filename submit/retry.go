@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
-	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -54,7 +52,10 @@ func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
 	return run, nil
 }
 
-const toBeRunAgain = "to be run again"
+const (
+	toBeRunAgain = "to be run again"
+	notRunAgain  = "the run could not be run again"
+)
 
 // claimAgain takes a run that has ended, and removes what it left: that must not pass for what the
 // next attempt leaves. Of several who want the run, one gets it, and only who has it may remove
@@ -72,7 +73,7 @@ func (c *Client) claimAgain(ctx context.Context, runs backend, stored *orchestra
 		return lease, fmt.Errorf("submit: %q: %w: somebody else has it run again", stored.ID, orchestrator.ErrUnfinished)
 	}
 	if err := c.deleteRecord(ctx, stored); err != nil {
-		return lease, fmt.Errorf("submit: %w", errors.Join(err, notRunAgain(ctx, runs, stored.ID, err)))
+		return lease, fmt.Errorf("submit: %w", errors.Join(err, endUnlaunched(ctx, runs, stored.ID, notRunAgain, err)))
 	}
 	return lease, nil
 }
@@ -81,18 +82,10 @@ func (c *Client) claimAgain(ctx context.Context, runs backend, stored *orchestra
 func queueAgain(ctx context.Context, runs backend, id string, lease orchestrator.Lease) (orchestrator.State, error) {
 	out, err := runs.SetState(ctx, id, orchestrator.NewState(orchestrator.TypeScheduled, toBeRunAgain), nil)
 	if err != nil {
-		return orchestrator.State{}, fmt.Errorf("submit: %w", errors.Join(err, notRunAgain(ctx, runs, id, err)))
+		return orchestrator.State{}, fmt.Errorf("submit: %w", errors.Join(err, endUnlaunched(ctx, runs, id, notRunAgain, err)))
 	}
 	if out.Status != orchestrator.Accepted { // somebody wants it to end: whoever looks next ends it
 		err = runs.Release(ctx, lease)
 	}
 	return out.State, ours(err)
-}
-
-// notRunAgain ends a run that was claimed in vain.
-func notRunAgain(ctx context.Context, runs backend, id string, cause error) error {
-	now := time.Now().UTC()
-	state := orchestrator.NewState(orchestrator.TypeCrashed, "the run could not be run again: "+cause.Error())
-	record := &execute.Record{ID: id, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now}
-	return record.Settle(ctx, "", runs, nil)
 }

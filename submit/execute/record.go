@@ -27,6 +27,12 @@ type Record struct {
 	Told bool `json:"-"`
 }
 
+// NotRun is the record of a run whose end is told from outside: there is nothing that it left.
+func NotRun(flowRunID string, state orchestrator.State, exitCode int) *Record {
+	now := time.Now().UTC()
+	return &Record{ID: flowRunID, State: state, ExitCode: exitCode, Started: now, Ended: now}
+}
+
 // maxResult is the size in bytes of the largest result. In the record it is no longer than it
 // was written, and what stands around it is short: a state's message at most names a path.
 const (

@@ -70,16 +70,13 @@ type End struct {
 	Result   json.RawMessage
 	Dir      string  // the working directory that was kept, or ""
 	Warnings []error // what went wrong beside the run
-
-	Launched time.Duration // from the call until the infrastructure had accepted the job
-	Ran      time.Duration // from there until it had ended
 }
 
 // Launch launches the run, waits for it and sees to it that it ends in a final state. When ctx
 // ends, the run is stopped and CANCELLED or, if the cause is [ErrStopped], CRASHED. An error
 // means that the end of the run is not known.
 func (l *Launcher) Launch(ctx context.Context, in Launch) (*End, error) {
-	a := &attempt{Launcher: l, Launch: in, begun: time.Now()}
+	a := &attempt{Launcher: l, Launch: in}
 	// Whatever happens to the caller, the end of the run has to be recorded.
 	whole := context.WithoutCancel(ctx)
 	ctx, stopKeeping := orchestrator.Keep(ctx, l.Runs, in.Lease)
@@ -89,8 +86,6 @@ func (l *Launcher) Launch(ctx context.Context, in Launch) (*End, error) {
 	if err != nil {
 		return a.notStarted(whole, err, ctx.Err() != nil && !errors.Is(err, orchestrator.ErrLeaseLost))
 	}
-	a.end.Launched = time.Since(a.begun)
-	a.begun = time.Now()
 	if in.Accepted != nil {
 		in.Accepted()
 	}
@@ -109,7 +104,6 @@ func (l *Launcher) Launch(ctx context.Context, in Launch) (*End, error) {
 	if exit == nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
-	a.end.Ran = time.Since(a.begun)
 	a.end.Dir, a.end.ExitCode = exit.Dir, exit.Code
 	a.warn(err)
 	if err := a.conclude(whole, exit, stopped, lost); err != nil {
@@ -125,7 +119,6 @@ func (l *Launcher) Launch(ctx context.Context, in Launch) (*End, error) {
 type attempt struct {
 	*Launcher
 	Launch
-	begun time.Time
 	end   End
 	cause error // why it is being stopped
 }

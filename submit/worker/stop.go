@@ -66,8 +66,7 @@ func (a *attempt) notStarted(ctx context.Context, err error, stopped bool) (*End
 	if stopped {
 		state = stoppedState(err, stopMessage(err))
 	}
-	now := time.Now().UTC()
-	settleErr := a.settle(ctx, &execute.Record{ID: a.Run.ID, State: state, ExitCode: execute.ExitUnavailable, Started: now, Ended: now})
+	settleErr := a.settle(ctx, execute.NotRun(a.Run.ID, state, execute.ExitUnavailable))
 	if !stopped || settleErr != nil {
 		return &a.end, fmt.Errorf("worker: %w", errors.Join(err, settleErr))
 	}
@@ -86,8 +85,7 @@ func (a *attempt) cancel(ctx context.Context, running *launch.Running, cause err
 	}
 	if err := a.stop(ctx, running); err != nil {
 		message += fmt.Sprintf("; what it started may still run: %v", err)
-		now := time.Now().UTC()
-		endErr := a.settle(ctx, &execute.Record{ID: a.Run.ID, State: stoppedState(cause, message), ExitCode: execute.ExitCancelled, Started: now, Ended: now})
+		endErr := a.settle(ctx, execute.NotRun(a.Run.ID, stoppedState(cause, message), execute.ExitCancelled))
 		return nil, errors.Join(err, stateErr, endErr)
 	}
 	exit, err := running.Wait(ctx)
