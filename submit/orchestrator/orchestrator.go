@@ -51,7 +51,8 @@ type FlowRun struct {
 	// Infrastructure is what the platform calls the job that executes the run; "" before it was
 	// launched. Prefect: infrastructure_pid.
 	Infrastructure string
-	Priority       int // of two runs that are due, that with the lower number goes first
+	DeploymentID   string // of the Prefect deployment that it is a run of; "" for none
+	Priority       int    // of two runs that are due, that with the lower number goes first
 	Policy         Policy
 	RunCount       int // how often it became RUNNING
 	State          State
@@ -92,6 +93,7 @@ type NewFlowRun struct {
 	Priority     int
 	Policy       Policy
 	State        State
+	Parent       string // id of the flow run that submits this one; "" for none
 	// Lease is taken together with the creation. A run that is created PENDING needs one:
 	// without, nobody looks after it.
 	Lease *Lease
@@ -111,6 +113,41 @@ type Creator interface {
 	// CreateFlowRun creates a run in the state that it is given, whatever the rules say. One that
 	// is SCHEDULED in a work pool which does not exist is ErrNoWorkPool: nobody would take it.
 	CreateFlowRun(ctx context.Context, run NewFlowRun) (*FlowRun, error)
+}
+
+// Assigner is a backend that gives its flow runs their ids itself: what CreateFlowRun gets has
+// none. A document that names its run is then stored after the run was created.
+type Assigner interface {
+	// SetBundle says where the bundle is of a run that was created before it was stored, and
+	// what the submitter wants to remember, see [NewFlowRun].
+	SetBundle(ctx context.Context, id string, b Bundle, submission json.RawMessage) error
+}
+
+// Notifier is a backend that tells of changes before those who look again and again see them.
+type Notifier interface {
+	// Notify calls heard for every flow run that became SCHEDULED, CANCELLING or final, until ctx
+	// ends; the calls follow each other. Some changes may be missed or told twice: who has to
+	// know looks as well, though less often while connected has last been told true.
+	Notify(ctx context.Context, heard func(flowRunID string, t StateType), connected func(bool))
+}
+
+// Deployments is what those need who launch runs of Prefect's deployments.
+type Deployments interface {
+	// Deployment returns the deployment, or ErrNotFound.
+	Deployment(ctx context.Context, id string) (*Deployment, error)
+}
+
+// Deployment is what a launcher has to know of a deployment.
+type Deployment struct {
+	ID, Name     string
+	JobVariables json.RawMessage // a JSON object
+	Updated      time.Time
+}
+
+// Labeler is a backend whose runs can be labelled after they were created.
+type Labeler interface {
+	// Label adds labels to a run; what is there under the same name is replaced.
+	Label(ctx context.Context, id string, labels map[string]string) error
 }
 
 // StateSetter is what those need who run or watch a flow run.

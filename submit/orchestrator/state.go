@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +54,9 @@ type State struct {
 	Timestamp time.Time `json:"timestamp"`
 	// Scheduled is when a SCHEDULED run is due; zero is at once.
 	Scheduled time.Time `json:"-"`
+	// Data is what a run resulted in, or where that is, as Prefect keeps it in a state: JSON, nil
+	// for nothing. A backend whose runs leave records beside their bundles does not keep it.
+	Data json.RawMessage `json:"-"`
 }
 
 // NewState makes a state of the type, now. Its name is Prefect's default for the type.
