@@ -1,9 +1,15 @@
 package submit
 
 import (
+	"context"
+	"fmt"
 	"io"
+	"time"
 
+	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/orchestrator"
+	"github.com/flowship/flowship/submit/orchestrator/local"
+	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
 // backend is where flow runs live.
@@ -24,4 +30,38 @@ type backend interface {
 	orchestrator.WorkPoolWriter
 	orchestrator.WorkerRegistry
 	io.Closer
+}
+
+// prefectLease is the usual length of leases on a Prefect server: renewing one takes requests.
+const prefectLease = 90 * time.Second
+
+// openBackend opens the API that the settings name or, without any, the file of the embedded
+// default.
+func openBackend(ctx context.Context, settings *prefect.Settings, path string) (backend, error) {
+	if settings == nil {
+		return local.Open(ctx, path, nil)
+	}
+	return prefect.Open(settings)
+}
+
+// references resolves what job variables say about the server's blocks and variables; nil is
+// nothing.
+func (c *Client) references() func(ctx context.Context) (launch.References, error) {
+	if !c.onPrefect() {
+		return nil
+	}
+	return func(ctx context.Context) (launch.References, error) { return c.api(ctx) }
+}
+
+// api returns the client of the Prefect server.
+func (c *Client) api(ctx context.Context) (*prefect.Client, error) {
+	runs, err := c.openRuns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	api, ok := runs.(*prefect.Client)
+	if !ok {
+		return nil, fmt.Errorf("submit: %w", prefect.ErrNoAPI)
+	}
+	return api, nil
 }

@@ -138,6 +138,9 @@ func (c *Client) findFlowRun(ctx context.Context, ref string) (*orchestrator.Flo
 
 // readRecord returns what the run left, or execute.ErrNoRecord.
 func (c *Client) readRecord(ctx context.Context, run *orchestrator.FlowRun) (*execute.Record, error) {
+	if resultsURL(run) == "" {
+		return nil, execute.ErrNoRecord
+	}
 	return execute.ReadRecord(ctx, resultsURL(run), run.ID, c.storage)
 }
 
@@ -163,6 +166,9 @@ func (c *Client) deleteRecord(ctx context.Context, run *orchestrator.FlowRun) er
 }
 
 func (c *Client) deleteObject(ctx context.Context, url, key string) error {
+	if url == "" {
+		return nil
+	}
 	store, err := c.openStored(ctx, url)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
@@ -180,8 +186,10 @@ func (c *Client) deleteObject(ctx context.Context, url, key string) error {
 // runOf is a run as it was recorded.
 func runOf(r *orchestrator.FlowRun) (*Run, *submissionNote, error) {
 	var note submissionNote
-	if err := json.Unmarshal(r.Submission, &note); err != nil {
-		return nil, nil, err
+	if len(r.Submission) > 0 { // one of Prefect's own has nothing to be remembered
+		if err := json.Unmarshal(r.Submission, &note); err != nil {
+			return nil, nil, err
+		}
 	}
 	run := &Run{
 		ID: r.ID, Name: r.Name, WorkPool: r.WorkPool, Parameters: r.Parameters, Timings: note.Timings,

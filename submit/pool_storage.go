@@ -33,6 +33,7 @@ const storageUnknown StorageType = "Unknown"
 // stores them on a work pool.
 type storageSteps struct {
 	kind              StorageType
+	scheme            string // of the URLs of its buckets; "" for folders
 	mark              string // part of both modules' names
 	upload, execution string // modules
 	place             string // option: the bucket, container or folder
@@ -44,15 +45,15 @@ type storageSteps struct {
 func storageTypes() []storageSteps {
 	return []storageSteps{
 		{
-			kind: StorageS3, mark: "prefect_aws", place: "bucket", credentials: "aws_credentials_block_name", requires: "prefect-aws",
+			kind: StorageS3, scheme: "s3", mark: "prefect_aws", place: "bucket", credentials: "aws_credentials_block_name", requires: "prefect-aws",
 			upload: "prefect_aws.experimental.bundles.upload", execution: "prefect_aws.experimental.bundles.execute",
 		},
 		{
-			kind: StorageGCS, mark: "prefect_gcp", place: "bucket", credentials: "gcp_credentials_block_name", requires: "prefect-gcp",
+			kind: StorageGCS, scheme: "gs", mark: "prefect_gcp", place: "bucket", credentials: "gcp_credentials_block_name", requires: "prefect-gcp",
 			upload: "prefect_gcp.experimental.bundles.upload", execution: "prefect_gcp.experimental.bundles.execute",
 		},
 		{
-			kind: StorageAzure, mark: "prefect_azure", place: "container", credentials: "azure_blob_storage_credentials_block_name", requires: "prefect-azure",
+			kind: StorageAzure, scheme: "azblob", mark: "prefect_azure", place: "container", credentials: "azure_blob_storage_credentials_block_name", requires: "prefect-azure",
 			needsCredentials: true,
 			upload:           "prefect_azure.experimental.bundles.upload", execution: "prefect_azure.experimental.bundles.execute",
 		},

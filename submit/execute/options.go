@@ -32,6 +32,8 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	// Runs is told the states of the run; nil is nobody.
 	Runs Runs
+	// Watcher, of the same runs, tells when somebody wants the run to end; nil is nobody.
+	Watcher *orchestrator.Watcher
 	// Logs gets what the run says; nil is nobody.
 	Logs orchestrator.LogWriter
 	// Storage is how the stores are opened; nil is the default.

@@ -39,6 +39,7 @@ type Settings struct {
 	SkipVerify bool          // do not verify the server's certificate
 	CertFile   string        // certificates to trust instead of the system's
 	Profile    string        // the active profile, for people to see
+	Query      time.Duration // how often workers look for work; 0 when nothing says
 	// Warnings are what Prefect would warn of, a sentence each.
 	Warnings []string
 }
@@ -163,7 +164,7 @@ func (d *discovery) fill() error {
 	if s.CertFile != "" {
 		s.CertFile = d.expand(s.CertFile)
 	}
-	seconds := s.Timeout.Seconds()
+	seconds, query := s.Timeout.Seconds(), 0.
 	for _, err := range []error{
 		d.parse("PREFECT_CLIENT_MAX_RETRIES", "a whole number, 0 or more", func(v string) (err error) {
 			s.MaxRetries, err = strconv.Atoi(v)
@@ -176,6 +177,10 @@ func (d *discovery) fill() error {
 		d.parse("PREFECT_API_REQUEST_TIMEOUT", "a number of seconds", func(v string) (err error) {
 			seconds, err = strconv.ParseFloat(v, 64)
 			return atLeastZero(seconds, err)
+		}),
+		d.parse("PREFECT_WORKER_QUERY_SECONDS", "a number of seconds", func(v string) (err error) {
+			query, err = strconv.ParseFloat(v, 64)
+			return atLeastZero(query, err)
 		}),
 		d.parse("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "true or false", func(v string) (err error) {
 			s.CSRF, err = parseBool(v)
@@ -197,7 +202,7 @@ func (d *discovery) fill() error {
 			return err
 		}
 	}
-	s.Timeout = time.Duration(seconds * float64(time.Second))
+	s.Timeout, s.Query = time.Duration(seconds*float64(time.Second)), time.Duration(query*float64(time.Second))
 	cloud := d.text("PREFECT_CLOUD_API_URL")
 	if cloud == "" {
 		cloud = cloudURL
