@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/flowship/flowship/launch"
@@ -34,6 +35,23 @@ type backend interface {
 
 // prefectLease is the usual length of leases on a Prefect server: renewing one takes requests.
 const prefectLease = 90 * time.Second
+
+// PrefectSettings returns the settings of the Prefect server that the environment names, or nil where
+// it names none: then the embedded default serves. A process that was started for a flow run of the
+// embedded default belongs to it in any case.
+func PrefectSettings() (*prefect.Settings, error) {
+	if os.Getenv(envState) != "" {
+		return nil, nil
+	}
+	settings, err := prefect.Discover(nil)
+	if err != nil {
+		return nil, fmt.Errorf("submit: %w", err)
+	}
+	if settings.APIURL == "" {
+		return nil, nil
+	}
+	return settings, nil
+}
 
 // openBackend opens the API that the settings name or, without any, the file of the embedded
 // default.

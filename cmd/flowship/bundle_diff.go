@@ -70,7 +70,7 @@ func runDiff(ctx context.Context, c *console, from, to string) error {
 }
 
 func diff(ctx context.Context, from, to string) (*bundle.Difference, error) {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return submit.DiffPaths(ctx, from, to) // without a home there may be files
 	}

@@ -32,7 +32,7 @@ the error says how it ended.`,
 const exitNotCompleted = 1
 
 func runFlowRunResult(ctx context.Context, c *console, ref string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}
