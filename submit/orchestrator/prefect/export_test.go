@@ -17,3 +17,8 @@ func (c *Client) Waiting(tell func(time.Duration)) {
 func (c *Client) Post(ctx context.Context, path string, body any) error {
 	return c.call(ctx, "POST", path, body, nil)
 }
+
+// EditProfile edits the text of profiles.toml.
+func EditProfile(text, profile, value string) (string, error) {
+	return editProfile(text, profile, defaultPoolSettings, value)
+}

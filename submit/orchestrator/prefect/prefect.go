@@ -65,6 +65,8 @@ type Client struct {
 
 	mu    sync.Mutex // guards the token
 	token csrfToken
+
+	chosen chosenPool
 }
 
 // Open returns a client for the API that the settings name. It sends nothing yet.

@@ -40,8 +40,15 @@ type Settings struct {
 	CertFile   string        // certificates to trust instead of the system's
 	Profile    string        // the active profile, for people to see
 	Query      time.Duration // how often workers look for work; 0 when nothing says
+	// DefaultWorkPool is the name of the work pool that is taken where none is named; "" is none.
+	DefaultWorkPool string
+	// ProfilesFile is where the profiles are, whether or not the file is there; "" is nowhere.
+	// [Client.SetDefaultWorkPool] writes to it.
+	ProfilesFile string
 	// Warnings are what Prefect would warn of, a sentence each.
 	Warnings []string
+
+	poolFixed bool // a place that wins over the profile names the default work pool
 }
 
 // DiscoverOptions are the options of [Discover]; nil is the default.
@@ -157,7 +164,10 @@ func (d *discovery) fill() error {
 		CSRF:       true,
 		Profile:    s.Profile,
 		Warnings:   s.Warnings,
+
+		ProfilesFile: d.profilesPath(),
 	}
+	d.defaultWorkPool()
 	if s.CertFile == "" {
 		s.CertFile = d.text("SSL_CERT_FILE")
 	}
