@@ -16,8 +16,8 @@ import (
 // no secret.
 const blockParameter = "block"
 
-// blockTypes are the types of the blocks that hold credentials, by the scheme of URLs.
-func blockType(scheme string) string {
+// credentialsType is the type of the blocks that hold credentials for URLs of the scheme.
+func credentialsType(scheme string) string {
 	switch scheme {
 	case "s3":
 		return "aws-credentials"
@@ -46,7 +46,7 @@ func withBlocks(opts *storage.OpenOptions, read readBlock) *storage.OpenOptions 
 			u, name := withoutBlock(u)
 			if name != "" {
 				var err error
-				if credentials, err = credentialsIn(ctx, read, blockType(scheme), name); err != nil {
+				if credentials, err = credentialsIn(ctx, read, credentialsType(scheme), name); err != nil {
 					return nil, err
 				}
 			}

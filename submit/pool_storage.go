@@ -138,6 +138,9 @@ func (c *Client) ConfigureStorage(ctx context.Context, name string, settings Sto
 		return fmt.Errorf("submit: %w", &InvalidError{fmt.Sprintf("unknown type of storage %q", settings.Type)})
 	}
 	steps := &storageTypes()[i]
+	if steps.kind == StorageLocal && c.onPrefect() {
+		return fmt.Errorf("submit: work pool %q: %w", name, &InvalidError{"a folder stores the bundles of embedded work pools only: workers of a Prefect server may be elsewhere"})
+	}
 	if steps.kind == StorageLocal && strings.TrimSpace(settings.Place) != "" {
 		if settings.Place, err = makeFolder(settings.Place); err != nil {
 			return fmt.Errorf("submit: %w", err)
@@ -151,7 +154,16 @@ func (c *Client) ConfigureStorage(ctx context.Context, name string, settings Sto
 			before = was
 		}
 	}
-	text, err := steps.configure(before, &settings)
+	after, err := steps.configure(before, &settings)
+	if err != nil {
+		return fmt.Errorf("submit: work pool %q: %w", name, err)
+	}
+	if c.onPrefect() {
+		if after.Results, err = c.configureResults(ctx, pool.Name, steps, after, settings.Credentials != nil); err != nil {
+			return ours(err)
+		}
+	}
+	text, err := json.Marshal(after)
 	if err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", name, err)
 	}
@@ -167,7 +179,7 @@ func makeFolder(dir string) (string, error) {
 }
 
 // configure returns the configuration with the settings in place of what was before.
-func (t *storageSteps) configure(before *storageConfiguration, settings *StorageSettings) (json.RawMessage, error) {
+func (t *storageSteps) configure(before *storageConfiguration, settings *StorageSettings) (*storageConfiguration, error) {
 	place := cmp.Or(settings.Place, before.option(t.place))
 	if strings.TrimSpace(place) == "" {
 		return nil, &InvalidError{"the " + t.place + " of the storage is missing"}
@@ -202,9 +214,9 @@ func (t *storageSteps) configure(before *storageConfiguration, settings *Storage
 			execution = l.Execution
 		}
 	}
-	return json.Marshal(storageConfiguration{
+	return &storageConfiguration{
 		Upload: t.step(t.upload, options, upload), Execution: t.step(t.execution, options, execution), Results: before.Results,
-	})
+	}, nil
 }
 
 func (s *storageConfiguration) launcher(step *launch.Step) []string {
