@@ -28,7 +28,7 @@ Pickles of plain values are JSON here; for others --raw prints the bytes, which
 nothing here unpickles.`,
 		Example: `  flowship flow-run result bold-otter
   flowship flow-run result bold-otter --raw >result.pickle`,
-		Args:    arguments("ID"),
+		Args: arguments("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runFlowRunResult(cmd.Context(), c, args[0], raw)
 		},
