@@ -66,7 +66,8 @@ type Client struct {
 	mu    sync.Mutex // guards the token
 	token csrfToken
 
-	chosen chosenPool
+	chosen  chosenPool
+	workers workers
 }
 
 // Open returns a client for the API that the settings name. It sends nothing yet.
@@ -98,7 +99,10 @@ func Open(s *Settings) (*Client, error) {
 }
 
 // Close gives up the connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.workers.close()
+	c.http.CloseIdleConnections()
+}
 
 // StatusError is an answer that is no success.
 type StatusError struct {
