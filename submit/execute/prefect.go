@@ -2,6 +2,7 @@ package execute
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 // Phase is what [RunForPrefect] was doing when it failed.
@@ -63,8 +65,10 @@ func RunForPrefect(ctx context.Context, url, key string, digest bundle.Digest, o
 		return err
 	})
 	switch {
+	case errors.Is(err, errOverBefore):
+		return 0, nil
 	case err != nil:
-		return exitCode(err), err
+		return exitCode(err), errors.Join(err, x.notStarted(ctx, err))
 	case file == "":
 		return x.runNatively(ctx)
 	}
@@ -74,8 +78,11 @@ func RunForPrefect(ctx context.Context, url, key string, digest bundle.Digest, o
 // runNatively runs what is not Prefect's to run.
 func (x *execution) runNatively(ctx context.Context) (int, error) {
 	record, err := x.run(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return record.ExitCode, &PhaseError{PhaseRun, err}
+	case record.Told:
+		return 0, nil
 	}
 	return record.ExitCode, nil
 }
@@ -92,6 +99,9 @@ func (x *execution) prepareForPrefect(ctx context.Context) (string, error) {
 		x.digest = b.Digest // it must not become another one meanwhile
 		return "", os.RemoveAll(dir)
 	}
+	if err := x.identify(); err != nil {
+		return "", &PhaseError{PhaseDocument, err}
+	}
 	if err := x.findInterpreter(); err != nil {
 		return "", &PhaseError{PhaseRun, err}
 	}
@@ -104,6 +114,9 @@ func (x *execution) prepareForPrefect(ctx context.Context) (string, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return "", &PhaseError{PhaseExtract, err}
 	}
+	if err := x.cancelledBefore(ctx); err != nil {
+		return "", &PhaseError{PhaseRun, err}
+	}
 	if err := x.install(ctx, b.Document.Dependencies); err != nil {
 		return "", &PhaseError{PhaseInstall, err}
 	}
@@ -112,6 +125,67 @@ func (x *execution) prepareForPrefect(ctx context.Context) (string, error) {
 		return "", &PhaseError{PhaseRun, err}
 	}
 	return file, nil
+}
+
+// identify reads of a document what is needed of its flow run; the rest is Prefect's.
+func (x *execution) identify() error {
+	var run struct {
+		ID      string  `json:"id"`
+		Timeout float64 `json:"timeout_seconds"`
+	}
+	if err := json.Unmarshal(x.document.FlowRun, &run); err != nil {
+		return x.refuse("its flow_run: " + err.Error())
+	}
+	if x.FlowRunID != "" && x.FlowRunID != run.ID {
+		return x.refuse(fmt.Sprintf("the document is of flow run %q, not %q", run.ID, x.FlowRunID))
+	}
+	x.FlowRunID, x.flowRun.Timeout = run.ID, run.Timeout
+	return nil
+}
+
+// errOverBefore: the run was cancelled before it was run, and the server knows it.
+var errOverBefore = errors.New("the flow run was cancelled before it was run")
+
+// cancelledBefore ends a run that is being cancelled, of which nothing was run yet.
+func (x *execution) cancelledBefore(ctx context.Context) error {
+	if x.Runs == nil {
+		return nil
+	}
+	run, err := x.Runs.FlowRun(ctx, x.FlowRunID)
+	switch {
+	case err != nil:
+		return err
+	case run.State.Type == orchestrator.TypeCancelled:
+		return errOverBefore
+	case run.State.Type != orchestrator.TypeCancelling:
+		return nil
+	}
+	state := orchestrator.NewState(orchestrator.TypeCancelled, "Flow run was cancelled before execution started.")
+	if _, err := x.Runs.SetState(ctx, x.FlowRunID, state, &orchestrator.SetStateOptions{Force: true}); err != nil {
+		return err
+	}
+	return errOverBefore
+}
+
+// notStarted tells that a run of Prefect's could not be started.
+func (x *execution) notStarted(ctx context.Context, why error) error {
+	if x.Runs == nil || x.FlowRunID == "" {
+		return nil
+	}
+	state := orchestrator.NewState(orchestrator.TypeCrashed, "Flow run could not start: "+why.Error())
+	var stopped *stoppedError
+	if errors.As(why, &stopped) {
+		switch x.eviction() {
+		case intentRelinquish:
+			return nil
+		case intentReschedule:
+			state = orchestrator.NewNamedState(orchestrator.TypeScheduled, orchestrator.NameAwaitingRetry, "")
+		}
+	}
+	ctx, cancel := reporting(ctx)
+	defer cancel()
+	_, err := x.Runs.SetState(ctx, x.FlowRunID, state, nil)
+	return err
 }
 
 // rewrite writes the document without what is done already: the files are in their place, the
@@ -167,14 +241,36 @@ func (x *execution) install(ctx context.Context, dependencies string) error {
 	return nil
 }
 
-// handOver runs the document with Prefect, and passes signals on.
+// handOver runs the document with Prefect.
 func (x *execution) handOver(ctx context.Context, file string) (int, error) {
+	suits, err := x.suits()
+	if err != nil {
+		return ExitUnavailable, &PhaseError{PhaseRun, err}
+	}
+	if suits {
+		code, err := x.supervise(ctx, file)
+		switch {
+		case err == nil:
+			return code, nil
+		case !errors.Is(err, errUnsuited):
+			return code, &PhaseError{PhaseRun, err}
+		}
+	}
 	cmd := exec.Command(x.executable, "-m", "prefect.bundles.execute", "--key", file)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = x.Dir, x.ownEnviron(), x.Stdout, x.Stderr
 	cmd.WaitDelay = x.Grace
 	prepareSupervisor(cmd)
-	if err := cmd.Start(); err != nil {
+	code, err := x.attendSupervisor(ctx, cmd)
+	if err != nil {
 		return ExitUnavailable, &PhaseError{PhaseRun, err}
+	}
+	return code, nil
+}
+
+// attendSupervisor runs a process that looks after itself, and passes signals on to it.
+func (x *execution) attendSupervisor(ctx context.Context, cmd *exec.Cmd) (code int, err error) {
+	if err := cmd.Start(); err != nil {
+		return 0, err
 	}
 	ended := make(chan struct{})
 	go func() {
