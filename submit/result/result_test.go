@@ -127,7 +127,7 @@ func TestPrefectReadsWhatIsEncoded(t *testing.T) {
 		Data   json.RawMessage `json:"data"`
 	}
 	want := []string{`5`, `null`, `"<é\u2028>"`, `{"result":5}`, `{"data":"abc","metadata":{}}`, `{"__class__":"builtins.set","data":[1]}`,
-		`[{"__exc_type__":"builtins.ValueError","message":"no"}]`, `1.5e300`}
+		`[{"__exc_type__":"builtins.ValueError","message":"no"}]`, `1.5e+300`}
 	var all []stored
 	for _, value := range want {
 		m := &result.Metadata{StorageKey: "k", StorageBlockID: "7f3b1fd0-5d7c-4f0e-8a36-0a2d3f0b8c11", PrefectVersion: "3.8.8", Expiration: time.Now().Add(time.Hour)}
