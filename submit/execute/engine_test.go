@@ -63,12 +63,20 @@ var (
 	anyHex  = regexp.MustCompile(`[0-9a-f]{32}`)
 	anyTime = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ][0-9:.]+(Z|\+00:00)?`)
 	anyName = regexp.MustCompile(`\b[a-z]+-[a-z]+\b`)
-	anyFrom = regexp.MustCompile(`File "[^"]*", line \d+`)
 )
 
+// anonymous is a text without ids, names, times and frames of tracebacks.
 func anonymous(text string) string {
+	if first, rest, ok := strings.Cut(text, "\nTraceback "); ok {
+		text = first
+		for line := range strings.Lines(rest) {
+			if !strings.HasPrefix(line, " ") {
+				text += "\n" + line
+			}
+		}
+	}
 	text = anyTime.ReplaceAllString(anyHex.ReplaceAllString(anyID.ReplaceAllString(text, "ID"), "HEX"), "TIME")
-	return anyFrom.ReplaceAllString(anyName.ReplaceAllString(text, "NAME"), `File`)
+	return anyName.ReplaceAllString(text, "NAME")
 }
 
 // run runs the document with one of the executors.

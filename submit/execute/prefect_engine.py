@@ -37,23 +37,37 @@ class Engine:
     """What is needed of Prefect; making one fails where it is not there."""
 
     def __init__(self):
+        import gc
+
+        # Of all that is made here, nothing becomes garbage.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            self.load()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def load(self):
+        from prefect import flow_engine
         from prefect._internal.control_listener import configure_from_env
         from prefect.client.schemas.objects import FlowRun
         from prefect.context import SettingsContext, get_settings_context
         from prefect.engine import handle_engine_signals
-        from prefect.flow_engine import run_flow
         from prefect.settings.context import get_current_settings
         from prefect.settings.models.root import Settings
 
         self.environment = get_current_settings().to_environment_variables
-        self.configure, self.FlowRun, self.run_flow = configure_from_env, FlowRun, run_flow
+        self.configure, self.FlowRun, self.run_flow = configure_from_env, FlowRun, flow_engine.run_flow
         self.SettingsContext, self.settings_context, self.Settings = SettingsContext, get_settings_context, Settings
         self.signals = handle_engine_signals
+        self.executor = os.path.join(os.path.dirname(flow_engine.__file__), "bundles", "execute.py")
+        leave_heartbeats(flow_engine)
 
     def run(self, document, notes):
         note(notes, {"explanations": explanations()})
         bundle, code = read(document), 0
-        sys.argv[:] = [__name__, "--key", document]
+        sys.argv[:] = [self.executor, "--key", document]
         try:
             for name, value in self.environment(exclude_unset=True).items():
                 if value is not None:
@@ -79,6 +93,18 @@ class Engine:
         return code
 
 
+def leave_heartbeats(flow_engine):
+    """Has flows that are not coroutines leave their heartbeat's thread, as those do that are.
+
+    It sleeps a second at a time; to wait for it makes every run that much longer."""
+    import functools
+    import inspect
+
+    beat = getattr(flow_engine, "_send_heartbeats", None)
+    if callable(beat) and "join_on_exit" in inspect.signature(beat).parameters:
+        flow_engine._send_heartbeats = functools.partial(beat, join_on_exit=False)
+
+
 def finish(running):
     """Does what is left to do of a flow that is a coroutine or a generator."""
     import asyncio
@@ -100,16 +126,17 @@ def finish(running):
 def hooks(document, state):
     import asyncio
 
+    from prefect.bundles import extract_flow_from_bundle
     from prefect.client.schemas.objects import FlowRun, State
     from prefect.runner._hook_runner import HookRunner
 
     bundle = read(document)
     flow_run, state = FlowRun.model_validate(bundle["flow_run"]), State.model_validate(read(state))
 
-    async def flow(_):
-        return unpickle(bundle["function"])
+    async def resolve_flow(_):
+        return extract_flow_from_bundle(bundle)
 
-    runner = HookRunner(resolve_flow=flow)
+    runner = HookRunner(resolve_flow=resolve_flow)
     asyncio.run(runner.run_cancellation_hooks(flow_run, state))
     asyncio.run(runner.run_crashed_hooks(flow_run, state))
     return 0
