@@ -82,14 +82,14 @@ func (c *Client) references() func(ctx context.Context) (launch.References, erro
 type references struct{ *prefect.Client }
 
 func (r references) Block(ctx context.Context, slug, name string) (json.RawMessage, error) {
-	return fieldsOf(blockOf(ctx, r.Client, slug, name))
+	return blockFields(blockOf(ctx, r.Client, slug, name))
 }
 
 func (r references) BlockByID(ctx context.Context, id string) (json.RawMessage, error) {
-	return fieldsOf(r.BlockDocumentByID(ctx, id))
+	return blockFields(r.BlockDocumentByID(ctx, id))
 }
 
-func fieldsOf(block *prefect.Block, err error) (json.RawMessage, error) {
+func blockFields(block *prefect.Block, err error) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
