@@ -110,7 +110,7 @@ func (p *proxy) open(t *testing.T) *prefect.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
+	t.Cleanup(func() { c.Close() })
 	return c
 }
 
