@@ -279,7 +279,7 @@ func TestWorkerRunsGoAndCommands(t *testing.T) {
 	if got := tm.look(program); got.Name != "in-go" || got.States[len(got.States)-1] != "Completed" || got.Data == nil {
 		t.Errorf("flow in Go: %+v", got)
 	}
-	for id, want := range map[string]string{program: "", command: `{"words": 4}`} {
+	for id, want := range map[string]string{program: "", command: `{"words":4}`} {
 		if result := strings.TrimSpace(tm.flowship("flow-run", "result", id)); result == "null" || want != "" && result != want {
 			t.Errorf("result %s, want %s", result, want)
 		}
