@@ -62,6 +62,15 @@ type referrer struct {
 // missing is the value of what is not there.
 type missing struct{}
 
+// known is an answer about something that is there, whatever it is.
+func known(text json.RawMessage, err error) (json.RawMessage, error) {
+	if text == nil {
+		text = json.RawMessage{}
+	}
+	return text, err
+}
+
+// ask returns a value, or missing if fetch returns neither a text nor an error.
 func (r *referrer) ask(key string, fetch func() (json.RawMessage, error)) (any, error) {
 	if v, ok := r.known[key]; ok {
 		return v, nil
@@ -157,7 +166,7 @@ func replace(ctx context.Context, text, prefix string, get func(ctx context.Cont
 }
 
 func (r *referrer) blockByID(ctx context.Context, id string) (any, error) {
-	data, err := r.ask("id "+id, func() (json.RawMessage, error) { return r.refs.BlockByID(ctx, id) })
+	data, err := r.ask("id "+id, func() (json.RawMessage, error) { return known(r.refs.BlockByID(ctx, id)) })
 	if err != nil {
 		return nil, fmt.Errorf("block with the id %q: %w", id, err)
 	}
@@ -170,7 +179,9 @@ func (r *referrer) block(ctx context.Context, name string) (any, error) {
 	if len(parts) < 2 {
 		return nil, unresolvable(blockPrefix + name + " names no block: it has to be " + blockPrefix + "TYPE.NAME")
 	}
-	value, err := r.ask("block "+parts[0]+"."+parts[1], func() (json.RawMessage, error) { return r.refs.Block(ctx, parts[0], parts[1]) })
+	value, err := r.ask("block "+parts[0]+"."+parts[1], func() (json.RawMessage, error) {
+		return known(r.refs.Block(ctx, parts[0], parts[1]))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("block %q of type %q: %w", parts[1], parts[0], err)
 	}
@@ -198,7 +209,7 @@ func (r *referrer) variable(ctx context.Context, name string) (any, error) {
 		if err != nil || !found {
 			return nil, err
 		}
-		return value, nil
+		return known(value, nil)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("variable %q: %w", name, err)
