@@ -2,6 +2,7 @@ package result
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -61,6 +62,11 @@ func (s *Serializer) kind() string {
 		return "pickle"
 	}
 	return s.Type
+}
+
+// base64 reports whether payloads are in base64.
+func (s *Serializer) base64() bool {
+	return s.kind() == "pickle" || s.kind() == "compressed" || strings.HasPrefix(s.kind(), "compressed/")
 }
 
 func (s *Serializer) compression() string {
@@ -126,7 +132,8 @@ func readDocument(stored []byte, s *Serializer) (document, bool) {
 		about = members
 	}
 	d := document{serializer: member[*Serializer](about, "serializer")}
-	if s.kind() == "json" && (d.serializer == nil || d.serializer.Type == "") {
+	// A payload in base64 is no object. Any other may be one, and is then what it is said to be.
+	if !s.base64() && (d.serializer == nil || d.serializer.Type == "") {
 		return document{}, false
 	}
 	var payload string

@@ -68,6 +68,7 @@ func TestDecodeRefuses(t *testing.T) {
 	for _, test := range []struct{ name, serializer, stored, want, raw string }{
 		{"foreign serializer", `{"type": "mine"}`, "x", `result: the serializer "mine" is not known here`, "x"},
 		{"serializer without a type", `{}`, "x", `result: the serializer "" is not known here`, "x"},
+		{"foreign serializer of an object", `{"type": "mine"}`, `{"result": "x"}`, `result: the serializer "mine" is not known here`, `{"result": "x"}`},
 		{"foreign compression", `{"type": "compressed/json", "compressionlib": "blosc"}`, wrapped([]byte("x")), `result: the compression "blosc" is not known here`, "x"},
 		{"no base64", `"pickle"`, "%", "result: the pickle is damaged: not base64: illegal base64 data at input byte 0", "%"},
 		{"no pickle", `"pickle"`, wrapped([]byte("]")), "result: pickle: byte 1: ends in the middle", "]"},
