@@ -1,13 +1,10 @@
 package execute
 
 import (
-	"bufio"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,62 +121,36 @@ func (e *engine) command(mode, file string) *exec.Cmd {
 
 // attend waits for the engine's process to end, and ends it when somebody wants it to.
 func (e *engine) attend(ctx context.Context) {
-	watching, stop := context.WithCancel(ctx)
-	cancelling, watched := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		if e.cancelling(watching) {
-			close(cancelling)
-		}
-	}()
-	defer func() {
-		stop()
-		<-watched
-	}()
+	watched, stop := e.watch(ctx)
+	defer stop()
+	done := watched.Done()
 	var timeout <-chan time.Time
 	if e.flowRun.Timeout > 0 {
 		timer := time.NewTimer(seconds(e.flowRun.Timeout))
 		defer timer.Stop()
 		timeout = timer.C
 	}
-	done := ctx.Done()
 	for {
 		select {
 		case <-e.ended:
 			return
-		case <-cancelling:
-			cancelling = nil
-			e.cancel()
-		case <-timeout:
-			e.relinquish(timedOut, intentRelinquish, e.Grace)
 		case <-done:
-			if done = nil; errors.Is(context.Cause(ctx), orchestrator.ErrLeaseLost) {
+			done = nil
+			switch why := context.Cause(watched); {
+			case errors.Is(why, errCancelling):
+				e.cancel()
+			case errors.Is(why, orchestrator.ErrLeaseLost):
 				e.relinquish(leaseLost, intentRelinquish, e.Grace)
-			} else {
+			default:
 				e.end(givenUp, e.Grace)
 			}
+		case <-timeout:
+			e.relinquish(timedOut, intentRelinquish, e.Grace)
 		case s := <-e.Signals:
 			e.pass(ctx, s)
 		case <-e.kill:
 			killSupervised(e.cmd.Process)
 		}
-	}
-}
-
-// cancelling waits until the run is CANCELLING.
-func (e *engine) cancelling(ctx context.Context) bool {
-	for {
-		_, err := e.Watcher.Wait(ctx, e.FlowRunID, func(s orchestrator.State) bool { return s.Type == orchestrator.TypeCancelling })
-		switch {
-		case err == nil:
-			return true
-		case ctx.Err() != nil:
-			return false
-		case errors.Is(err, orchestrator.ErrNotFound):
-			e.warn("nobody can cancel the flow run any more: %v", err)
-			return false
-		}
-		e.warn("it is not known whether the flow run is being cancelled: %v", err)
 	}
 }
 
@@ -269,155 +240,4 @@ func (e *engine) evict(ctx context.Context, i intent) {
 	if _, err := e.setState(ctx, state, false); err != nil {
 		e.warn("the flow run could not be rescheduled: %v", err)
 	}
-}
-
-// final reports whether the server knows the run's end; CRASHED may be nothing but another
-// observer's guess.
-func (e *engine) final(ctx context.Context) bool {
-	ctx, cancel := reporting(ctx)
-	defer cancel()
-	run, err := e.Runs.FlowRun(ctx, e.FlowRunID)
-	return err == nil && run.State.Type.Final() && run.State.Type != orchestrator.TypeCrashed
-}
-
-// conclude says how the run ended, if its process could not.
-func (e *engine) conclude(ctx context.Context, code int, n notes) (int, *time.Time, error) {
-	if e.control.concluded() == concluded {
-		return 0, nil, nil
-	}
-	switch e.why {
-	case leaseLost:
-		return 0, nil, nil
-	case evicted:
-		if e.eviction() == intentReschedule {
-			return 0, nil, nil
-		}
-		return exitFailed, nil, nil // so that the infrastructure runs it again
-	case cancelled:
-		if e.control.concluded() == taken && e.final(ctx) {
-			return 0, nil, nil // it had come to its end before the signal
-		}
-		e.hooks(ctx, n.Cancellation, orchestrator.NewState(orchestrator.TypeCancelling, "Flow run was cancelled."))
-		_, err := e.setState(ctx, orchestrator.NewState(orchestrator.TypeCancelled, "Flow run was cancelled successfully."), true)
-		return told(err), nil, err
-	case timedOut:
-		end := e.stopped(&program{noun: "flow"}, timedOut, 0, "")
-		if due := e.retried(ctx, end); due != nil {
-			return 0, due, nil
-		}
-		code, err := e.tell(ctx, end.State)
-		return code, nil, err
-	}
-	message := fmt.Sprintf("Process exited with status code: %d. %s", code, n.explain(code))
-	switch {
-	case code == 0 && (n.Ended || e.control.concluded() == taken):
-		return 0, nil, nil
-	case code == 0:
-		message = "the flow ended its process before it returned, exit code 0"
-	}
-	e.warn("%s", message)
-	out, err := e.setState(ctx, orchestrator.NewState(orchestrator.TypeCrashed, message), false)
-	if err == nil && out.State.Type == orchestrator.TypeCrashed {
-		e.hooks(ctx, n.Crashed, out.State)
-	}
-	return told(err), nil, err
-}
-
-// tell proposes how the run ended.
-func (e *engine) tell(ctx context.Context, s orchestrator.State) (int, error) {
-	ctx, cancel := reporting(ctx)
-	defer cancel()
-	r := &Record{ID: e.FlowRunID, State: s}
-	err := r.settle(ctx, nil, e.Runs)
-	return told(err), err
-}
-
-func (e *engine) setState(ctx context.Context, s orchestrator.State, force bool) (*orchestrator.Outcome, error) {
-	ctx, cancel := reporting(ctx)
-	defer cancel()
-	out, err := e.Runs.SetState(ctx, e.FlowRunID, s, &orchestrator.SetStateOptions{Force: force})
-	if err != nil {
-		return nil, fmt.Errorf("the end of the run could not be told: %w", err)
-	}
-	return out, nil
-}
-
-// told is the exit code of a supervisor.
-func told(err error) int {
-	if err != nil {
-		return ExitUnavailable
-	}
-	return 0
-}
-
-// reporting is the time for saying how a run ended, whatever has ended.
-func reporting(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), reportTime)
-}
-
-// hooks runs the flow's hooks for the state, unless it is known that there are none. Whether they
-// went well is theirs to log.
-func (e *engine) hooks(ctx context.Context, there *bool, s orchestrator.State) {
-	if there != nil && !*there {
-		return
-	}
-	b, err := json.Marshal(map[string]any{
-		"id": s.ID, "type": s.Type, "name": s.Name, "message": s.Message, "timestamp": s.Timestamp,
-		"state_details": map[string]string{"flow_run_id": e.FlowRunID},
-	})
-	file := filepath.Join(e.scratch, "state.json")
-	if err == nil {
-		err = os.WriteFile(file, b, 0o600)
-	}
-	code := 0
-	if err == nil {
-		code, err = e.attendSupervisor(context.WithoutCancel(ctx), e.command("hooks", file))
-	}
-	if err != nil || code != 0 {
-		e.warn("the flow's hooks could not be run: exit code %d, %v", code, err)
-	}
-}
-
-func (e *engine) warn(format string, args ...any) {
-	fmt.Fprintf(e.stderr, "warning: "+format+"\n", args...)
-}
-
-// notes are what the engine's process notes about itself.
-type notes struct {
-	begun        bool
-	Explanations map[string]string `json:"explanations"` // of exit codes; "" is for any other one
-	Cancellation *bool             `json:"cancellation"` // whether the flow has such hooks; nil: not known
-	Crashed      *bool             `json:"crashed"`
-	Ended        bool              `json:"ended"` // the engine came to its end, not only the process
-}
-
-const maxNotes = 64 << 10
-
-// readNotes reads as much as there is to be understood.
-func readNotes(path string) (n notes) {
-	f, err := os.Open(path)
-	if err != nil {
-		return n
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(io.LimitReader(f, maxNotes))
-	lines.Buffer(nil, maxNotes)
-	for lines.Scan() {
-		n.begun = true
-		if json.Unmarshal(lines.Bytes(), &n) != nil {
-			break
-		}
-	}
-	return n
-}
-
-// explain is what this Prefect says to an exit code.
-func (n *notes) explain(code int) string {
-	if text, ok := n.Explanations[strconv.Itoa(code)]; ok {
-		return text
-	}
-	if text, ok := n.Explanations[""]; ok {
-		return text
-	}
-	return "Process exited with an unexpected status code."
 }

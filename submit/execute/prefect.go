@@ -77,7 +77,9 @@ func RunForPrefect(ctx context.Context, url, key string, digest bundle.Digest, o
 
 // runNatively runs what is not Prefect's to run.
 func (x *execution) runNatively(ctx context.Context) (int, error) {
-	record, err := x.run(ctx)
+	watched, stop := x.watch(ctx)
+	defer stop()
+	record, err := x.run(watched)
 	switch {
 	case err != nil:
 		return record.ExitCode, &PhaseError{PhaseRun, err}
@@ -95,12 +97,15 @@ func (x *execution) prepareForPrefect(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", &PhaseError{PhaseDocument, err}
 	}
+	if err := x.identify(); err != nil {
+		return "", &PhaseError{PhaseDocument, err}
+	}
+	if err := x.cancelledBefore(ctx); err != nil {
+		return "", &PhaseError{PhaseRun, err}
+	}
 	if f := b.Document.Flowship; f != nil && f.Runtime != bundle.RuntimePython {
 		x.digest = b.Digest // it must not become another one meanwhile
 		return "", os.RemoveAll(dir)
-	}
-	if err := x.identify(); err != nil {
-		return "", &PhaseError{PhaseDocument, err}
 	}
 	if err := x.findInterpreter(); err != nil {
 		return "", &PhaseError{PhaseRun, err}
@@ -113,9 +118,6 @@ func (x *execution) prepareForPrefect(ctx context.Context) (string, error) {
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return "", &PhaseError{PhaseExtract, err}
-	}
-	if err := x.cancelledBefore(ctx); err != nil {
-		return "", &PhaseError{PhaseRun, err}
 	}
 	if err := x.install(ctx, b.Document.Dependencies); err != nil {
 		return "", &PhaseError{PhaseInstall, err}
@@ -186,6 +188,47 @@ func (x *execution) notStarted(ctx context.Context, why error) error {
 	defer cancel()
 	_, err := x.Runs.SetState(ctx, x.FlowRunID, state, nil)
 	return err
+}
+
+// errCancelling: the server says that the run is being cancelled.
+var errCancelling = errors.New("the flow run is being cancelled")
+
+// watch returns a context that also ends when the run is being cancelled, with that as its cause.
+// stop has to be called, and waits until nobody watches any more.
+func (x *execution) watch(ctx context.Context) (watched context.Context, stop func()) {
+	watched, end := context.WithCancelCause(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		if x.Watcher != nil && x.cancelling(watched) {
+			end(errCancelling)
+		}
+	}()
+	return watched, func() {
+		end(nil)
+		<-over
+	}
+}
+
+// cancelling waits until the run is CANCELLING.
+func (x *execution) cancelling(ctx context.Context) bool {
+	for {
+		_, err := x.Watcher.Wait(ctx, x.FlowRunID, func(s orchestrator.State) bool { return s.Type == orchestrator.TypeCancelling })
+		switch {
+		case err == nil:
+			return true
+		case ctx.Err() != nil:
+			return false
+		case errors.Is(err, orchestrator.ErrNotFound):
+			x.warn("nobody can cancel the flow run any more: %v", err)
+			return false
+		}
+		x.warn("it is not known whether the flow run is being cancelled: %v", err)
+	}
+}
+
+func (x *execution) warn(format string, args ...any) {
+	fmt.Fprintf(x.stderr, "warning: "+format+"\n", args...)
 }
 
 // rewrite writes the document without what is done already: the files are in their place, the

@@ -114,13 +114,13 @@ def finish(running):
         async for _ in running:
             pass
 
-    if asyncio.iscoroutine(running):
-        asyncio.run(running)
-    elif inspect.isasyncgen(running):
-        asyncio.run(exhaust())
-    elif inspect.isgenerator(running):
+    if inspect.isgenerator(running):  # first: older versions of Python take one for a coroutine
         for _ in running:
             pass
+    elif inspect.isasyncgen(running):
+        asyncio.run(exhaust())
+    elif asyncio.iscoroutine(running):
+        asyncio.run(running)
 
 
 def hooks(document, state):

@@ -18,7 +18,7 @@ import (
 // prefectServer is a real server, as far as an executor asks it.
 type prefectServer struct{ api string }
 
-func newPrefectServer(t *testing.T) *prefectServer {
+func newPrefectServer(t testing.TB) *prefectServer {
 	t.Helper()
 	api := os.Getenv("FLOWSHIP_TEST_PREFECT_API")
 	if api == "" || os.Getenv("FLOWSHIP_TEST_PYTHON") == "" {
@@ -124,7 +124,7 @@ func (s *prefectServer) CurrentStates(ctx context.Context, ids []string) (map[st
 func (s *prefectServer) EndLost(context.Context) (int, error) { return 0, nil }
 
 // states are those that the run had, the first one first, without the time of their messages.
-func (s *prefectServer) states(t *testing.T, id string) (states []serverState) {
+func (s *prefectServer) states(t testing.TB, id string) (states []serverState) {
 	t.Helper()
 	if err := s.call(t.Context(), "GET", "/flow_run_states/?flow_run_id="+id, nil, &states); err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func (s *prefectServer) states(t *testing.T, id string) (states []serverState) {
 }
 
 // logs are the messages of the run's logs.
-func (s *prefectServer) logs(t *testing.T, id string) (messages []string) {
+func (s *prefectServer) logs(t testing.TB, id string) (messages []string) {
 	t.Helper()
 	var logs []struct {
 		Level         int

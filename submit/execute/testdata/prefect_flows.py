@@ -55,6 +55,11 @@ def generator(x: int = 1):
 
 
 @flow
+async def async_generator(x: int = 1):
+    yield x
+
+
+@flow
 def failed(x: int = 1):
     raise ValueError("no such dataset: %d" % x)
 
