@@ -111,14 +111,12 @@ func (p *party) runForPrefect(url, key string, digest bundle.Digest, opts *execu
 	return execute.RunForPrefect(p.ctx, url, key, digest, opts)
 }
 
-// readBlock reads blocks of the server.
+// readBlock reads blocks of the server, if there is one.
 func (p *party) readBlock() readBlock {
 	if p.prefect != nil {
 		return p.prefect.block
 	}
-	return func(_ context.Context, slug, name string) (*prefect.Block, error) {
-		return nil, fmt.Errorf("block %q of type %q: %w", name, slug, prefect.ErrNoAPI)
-	}
+	return (&server{settings: &prefect.Settings{}}).block
 }
 
 func (p *party) close() {
