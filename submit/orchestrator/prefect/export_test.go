@@ -22,3 +22,6 @@ func (c *Client) Post(ctx context.Context, path string, body any) error {
 func EditProfile(text, profile, value string) (string, error) {
 	return editProfile(text, profile, defaultPoolSettings, value)
 }
+
+// LookForLosses sets how often the client looks for lost runs.
+func (c *Client) LookForLosses(interval time.Duration) { c.lossInterval = interval }

@@ -69,6 +69,13 @@ func (c *Client) WorkPool(ctx context.Context, name string) (*orchestrator.WorkP
 	if err := c.callWorkPool(ctx, http.MethodGet, name, "", nil, &pool); err != nil {
 		return nil, err
 	}
+	if pool.ConcurrencyLimit != nil {
+		n, err := c.activeSlots(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		pool.ActiveSlots = n
+	}
 	return pool.public(c.defaultWorkPool()), nil
 }
 
