@@ -48,7 +48,7 @@ func open(t *testing.T, s prefect.Settings) *prefect.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(c.Close)
 	c.LookForLosses(0)
 	return c
 }

@@ -73,8 +73,6 @@ type Client struct {
 	mu    sync.Mutex // guards the token
 	token csrfToken
 
-	workers workers
-
 	clock     clock
 	version   versionCheck
 	chosen    chosenPool

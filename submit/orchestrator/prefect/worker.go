@@ -118,9 +118,11 @@ func (c *Client) Heartbeat(ctx context.Context, w orchestrator.Worker) error {
 		return fmt.Errorf("prefect: work pool %q: worker %q: a name is not empty and has neither / nor %%", w.WorkPool, w.Name)
 	}
 	c.served.add(w.WorkPool)
-	if ch, first := c.workers.channel(ctx, c, w); ch != nil && ch.heartbeat(ctx, w, first) == nil {
-		return nil
-	}
+	return c.postHeartbeat(ctx, w)
+}
+
+// postHeartbeat is the heartbeat of a worker that has no channel.
+func (c *Client) postHeartbeat(ctx context.Context, w orchestrator.Worker) error {
 	body := map[string]any{"name": w.Name, "heartbeat_interval_seconds": wholeSeconds(w.Interval)}
 	return c.callWorkPool(ctx, http.MethodPost, w.WorkPool, "/workers/heartbeat", body, nil)
 }
