@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/uuid"
-
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
 )
@@ -219,7 +217,7 @@ func (u *upload) document(ctx context.Context, inv bundle.Invocation) error {
 		return fmt.Errorf("submit: %w", err)
 	}
 	b := &u.run.Bundle
-	b.URL, b.Key, b.digest = u.bucket.URL(), uuid.NewString(), digest
+	b.URL, b.Key, b.digest = u.bucket.URL(), u.key, digest
 	b.UploadedBytes += info.Size()
 	if _, err := u.put(ctx, b.Key, path, &bundle.Archive{SHA256: digest, Size: info.Size()}, false); err != nil {
 		return fmt.Errorf("submit: %w", err)

@@ -26,7 +26,7 @@ JSON: {"bundle", "digest", "files_key", "file_count", "total_size"}.`,
 }
 
 func runPull(ctx context.Context, c *console, ref, dir string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

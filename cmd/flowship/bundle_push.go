@@ -32,7 +32,7 @@ JSON: {"ref", "url", "key", "digest", "files_key", "uploaded_bytes",
 }
 
 func runPush(ctx context.Context, c *console, dir, url string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

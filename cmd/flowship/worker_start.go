@@ -56,7 +56,7 @@ template of the type.`,
 }
 
 func runWorkerStart(ctx context.Context, c *console, opts *workerStartOptions) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

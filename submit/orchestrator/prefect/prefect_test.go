@@ -63,7 +63,7 @@ func serve(t *testing.T, s prefect.Settings, answers ...answer) (*prefect.Client
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
+	t.Cleanup(func() { c.Close() })
 	return c, requests
 }
 

@@ -1,0 +1,17 @@
+"""A flow for a team's Prefect server: what it gets, what it says and what it returns can all be looked up there."""
+
+import time
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+
+from words import count
+
+
+@flow
+def tally(path: str = "data/words.txt", fail: bool = False, seconds: float = 0) -> dict:
+    get_run_logger().info("counting the words of %s", path)
+    if fail:
+        raise ValueError("as asked")
+    time.sleep(seconds)
+    return {"words": count(Path(path).read_text())}
