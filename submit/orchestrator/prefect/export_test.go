@@ -1,11 +1,9 @@
 package prefect
 
 import (
-	"encoding/json"
-	"fmt"
-
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -85,4 +83,18 @@ func Understand(text []byte) {
 	}
 	seen.start(time.Now())
 	(&response{body: text}).detail()
+}
+
+// Call sends a request.
+func (c *Client) Call(ctx context.Context, method, path string, body, answer any) error {
+	return c.call(ctx, method, path, body, answer)
+}
+
+// Change reads a message of a subscription.
+func Change(message []byte) (string, orchestrator.StateType, bool) { return change(message) }
+
+// Ready reads a message of a worker's channel.
+func Ready(message []byte, consumer string) bool {
+	var r received
+	return json.Unmarshal(message, &r) == nil && r.ready(consumer)
 }

@@ -73,6 +73,7 @@ type Client struct {
 	mu    sync.Mutex // guards the token
 	token csrfToken
 
+	workers   workers
 	clock     clock
 	version   versionCheck
 	chosen    chosenPool

@@ -118,6 +118,9 @@ func (c *Client) Heartbeat(ctx context.Context, w orchestrator.Worker) error {
 		return fmt.Errorf("prefect: work pool %q: worker %q: a name is not empty and has neither / nor %%", w.WorkPool, w.Name)
 	}
 	c.served.add(w.WorkPool)
+	if ch, first := c.workers.channel(ctx, c, w); ch != nil && ch.heartbeat(ctx, w, first) == nil {
+		return nil
+	}
 	return c.postHeartbeat(ctx, w)
 }
 
