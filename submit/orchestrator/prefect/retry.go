@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// repeat sends the request until it succeeds, or fails for good.
-func (c *Client) repeat(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+// repeat sends the request until it succeeds, or fails for good. Before each further try it asks
+// undone, unless that is nil.
+func (c *Client) repeat(ctx context.Context, method, path string, body []byte, undone func(context.Context) error) ([]byte, error) {
 	for try := 1; ; {
 		r, err := c.once(ctx, method, path, body)
 		if err == nil && r.status < 300 {
@@ -31,6 +32,11 @@ func (c *Client) repeat(ctx context.Context, method, path string, body []byte) (
 		}
 		if counted {
 			try++
+		}
+		if undone != nil {
+			if err := undone(ctx); err != nil {
+				return nil, err
+			}
 		}
 	}
 }
@@ -65,7 +71,11 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 // failure says what was asked and what came of it.
 func (c *Client) failure(method, path string, r *response, err error) error {
 	if err == nil {
-		return &StatusError{Method: method, Path: path, Status: r.status, Detail: r.detail()}
+		refused := &StatusError{Method: method, Path: path, Status: r.status, Detail: r.detail()}
+		if errors.Is(refused, ErrUnauthorized) {
+			refused.Check = c.settings.credentials()
+		}
+		return refused
 	}
 	if refused, ok := errors.AsType[*StatusError](err); ok {
 		return refused

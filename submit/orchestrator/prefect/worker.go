@@ -103,6 +103,7 @@ func (c *Client) Heartbeat(ctx context.Context, w orchestrator.Worker) error {
 	if w.Name == "" || isDots(w.Name) || strings.ContainsAny(w.Name, "/%") {
 		return fmt.Errorf("prefect: work pool %q: worker %q: a name is not empty and has neither / nor %%", w.WorkPool, w.Name)
 	}
+	c.served.add(w.WorkPool)
 	if ch, first := c.workers.channel(ctx, c, w); ch != nil && ch.heartbeat(ctx, w, first) == nil {
 		return nil
 	}
