@@ -111,6 +111,9 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
+	if c.watching != nil {
+		c.watching.Close()
+	}
 	if c.runs != nil {
 		errs = append(errs, c.runs.Close())
 	}

@@ -90,6 +90,8 @@ type Client struct {
 	losses       sync.Mutex // guards lossesAsked
 	lossesAsked  time.Time
 	lossInterval time.Duration
+
+	workers workers
 }
 
 // Open returns a client for the API that the settings name. It sends nothing yet.
@@ -125,7 +127,10 @@ func Open(s *Settings) (*Client, error) {
 }
 
 // Close gives up the connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.workers.close()
+	c.http.CloseIdleConnections()
+}
 
 // StatusError is an answer that is no success.
 type StatusError struct {
