@@ -76,7 +76,6 @@ type Client struct {
 	clock     clock
 	version   versionCheck
 	chosen    chosenPool
-	workers   workers
 	served    served
 	flows     flowNames
 	proposals proposals
@@ -91,6 +90,8 @@ type Client struct {
 	losses       sync.Mutex // guards lossesAsked
 	lossesAsked  time.Time
 	lossInterval time.Duration
+
+	workers workers
 }
 
 // Open returns a client for the API that the settings name. It sends nothing yet.

@@ -103,7 +103,7 @@ func TestBlockDocument(t *testing.T) {
 		{name: "500 is not repeated", settings: prefect.Settings{MaxRetries: 5}, answers: []answer{{500, "oops", ""}}, requests: []string{get}, err: prefect.ErrUnavailable, text: "prefect: " + asked + ": status 500 Internal Server Error"},
 		{name: "unless asked for", settings: prefect.Settings{MaxRetries: 5, RetryCodes: []int{500}}, answers: []answer{{500, "", ""}, {200, document, ""}}, requests: []string{get, get}, waits: []time.Duration{2 * time.Second}},
 		{name: "not found", answers: []answer{{404, `{"detail": "Block Document not found"}`, ""}}, requests: []string{get}, err: orchestrator.ErrNotFound, text: "prefect: " + asked + ": status 404 Not Found: Block Document not found"},
-		{name: "unauthorized", settings: prefect.Settings{AuthString: "admin:pass"}, answers: []answer{{401, `{"exception_message": "Unauthorized"}`, ""}}, requests: []string{get + " Authorization=Basic YWRtaW46cGFzcw=="}, err: prefect.ErrUnauthorized, text: "prefect: " + asked + ": status 401 Unauthorized: Unauthorized"},
+		{name: "unauthorized", settings: prefect.Settings{AuthString: "admin:pass"}, answers: []answer{{401, `{"exception_message": "Unauthorized"}`, ""}}, requests: []string{get + " Authorization=Basic YWRtaW46cGFzcw=="}, err: prefect.ErrUnauthorized, text: "prefect: " + asked + ": status 401 Unauthorized: Unauthorized: check PREFECT_API_AUTH_STRING"},
 		{name: "not JSON", answers: []answer{{200, "<html>", ""}}, requests: []string{get}, err: prefect.ErrUnavailable, text: "prefect: " + asked + ": the Prefect API is not available: the answer is not what was asked for"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +15,19 @@ import (
 
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
+
+// realServer is the address of a real server's API, or the test is skipped.
+func realServer(t *testing.T, name, variable string) string {
+	t.Helper()
+	api := os.Getenv(variable)
+	if api == "" {
+		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), name) {
+			t.Fatalf("%s is not set", variable)
+		}
+		t.Skipf("needs %s", variable)
+	}
+	return api
+}
 
 // proxy stands between a client and a real server.
 type proxy struct {
@@ -26,7 +41,7 @@ type proxy struct {
 
 func newProxy(t *testing.T) *proxy {
 	t.Helper()
-	target, err := url.Parse(plain(t).APIURL)
+	target, err := url.Parse(realServer(t, "prefect", "FLOWSHIP_TEST_PREFECT_API"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,9 +105,12 @@ func (p *proxy) count(suffix string) (n int) {
 
 func (p *proxy) open(t *testing.T) *prefect.Client {
 	t.Helper()
-	s := plain(t)
-	s.APIURL = p.api
-	return open(t, s)
+	c, err := prefect.Open(&prefect.Settings{APIURL: p.api, MaxRetries: 5, Jitter: 0.2, Timeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
 }
 
 // eventually waits for a condition.

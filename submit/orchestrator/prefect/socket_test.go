@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 
@@ -105,10 +106,12 @@ func TestLogIn(t *testing.T) {
 
 // TestSecuredServer: a server that wants a password gets it on its connections as well.
 func TestSecuredServer(t *testing.T) {
-	settings := secured(t)
-	for password, want := range map[prefect.Secret]bool{settings.AuthString: true, "admin:wrong": false} {
-		settings.AuthString = password
-		c := open(t, settings)
+	api, auth := realServer(t, "prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED"), os.Getenv("FLOWSHIP_TEST_PREFECT_AUTH")
+	for password, want := range map[string]bool{auth: true, "admin:wrong": false} {
+		c, err := prefect.Open(&prefect.Settings{APIURL: api, AuthString: prefect.Secret(password), MaxRetries: 5, CSRF: true})
+		if err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		connected := false
 		c.Notify(ctx, func(string, orchestrator.StateType) {}, func(is bool) {
@@ -118,6 +121,7 @@ func TestSecuredServer(t *testing.T) {
 			}
 		})
 		cancel()
+		c.Close()
 		if connected != want {
 			t.Errorf("connected: %v, want %v", connected, want)
 		}
