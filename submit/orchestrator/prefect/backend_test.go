@@ -90,7 +90,7 @@ func TestForeignRuns(t *testing.T) {
 func TestLosesToOther(t *testing.T) {
 	settings := plain(t)
 	other := open(t, settings)
-	p := throughProxy(t, &settings)
+	p := throughFaults(t, &settings)
 	c := open(t, settings)
 	failed := step("FAILED")
 	run := create(t, other, orchestrator.NewFlowRun{Flow: "raced", State: failed})

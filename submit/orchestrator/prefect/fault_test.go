@@ -21,8 +21,8 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
-// proxy stands before a real server and does what intercept wants; it reports whether it answered.
-type proxy struct {
+// faulty stands before a real server and does what intercept wants; it reports whether it answered.
+type faulty struct {
 	t         *testing.T
 	forward   http.Handler
 	intercept func(w http.ResponseWriter, r *http.Request, body []byte) bool
@@ -31,14 +31,14 @@ type proxy struct {
 	serving *http.Server
 }
 
-// throughProxy lets the settings lead to the server through a proxy.
-func throughProxy(t *testing.T, s *prefect.Settings) *proxy {
+// throughFaults lets the settings lead to the server through a proxy.
+func throughFaults(t *testing.T, s *prefect.Settings) *faulty {
 	t.Helper()
 	api, err := url.Parse(s.APIURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{t: t, address: "127.0.0.1:0"}
+	p := &faulty{t: t, address: "127.0.0.1:0"}
 	p.forward = httputil.NewSingleHostReverseProxy(&url.URL{Scheme: api.Scheme, Host: api.Host})
 	p.start()
 	t.Cleanup(p.stop)
@@ -46,7 +46,7 @@ func throughProxy(t *testing.T, s *prefect.Settings) *proxy {
 	return p
 }
 
-func (p *proxy) start() {
+func (p *faulty) start() {
 	l, err := net.Listen("tcp", p.address)
 	if err != nil {
 		p.t.Error(err)
@@ -57,9 +57,9 @@ func (p *proxy) start() {
 	go p.serving.Serve(l)
 }
 
-func (p *proxy) stop() { p.serving.Close() }
+func (p *faulty) stop() { p.serving.Close() }
 
-func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
@@ -97,7 +97,7 @@ func TestNothingTwice(t *testing.T) {
 			sure := open(t, settings)
 			var mu sync.Mutex
 			tried := map[string]bool{}
-			p := throughProxy(t, &settings)
+			p := throughFaults(t, &settings)
 			p.intercept = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
 				mu.Lock()
 				key := r.Method + r.URL.Path + string(body)
@@ -177,7 +177,7 @@ func TestNothingTwice(t *testing.T) {
 // TestRestart: the server goes away in the middle, and comes back when the client waits.
 func TestRestart(t *testing.T) {
 	settings := plain(t)
-	p := throughProxy(t, &settings)
+	p := throughFaults(t, &settings)
 	c := open(t, settings)
 	ctx, lease := t.Context(), orchestrator.NewLease("executor", 0)
 	run := create(t, c, orchestrator.NewFlowRun{Flow: "restarted", State: step("PENDING"), Lease: &lease})

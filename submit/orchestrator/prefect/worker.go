@@ -82,20 +82,6 @@ func (ws *workers) forget(w orchestrator.Worker) *channel {
 	return one.channel
 }
 
-// pools are the work pools of the workers.
-func (ws *workers) pools() []string {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	var names []string
-	for w := range ws.known {
-		if !slices.Contains(names, w.pool) {
-			names = append(names, w.pool)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // close ends all channels.
 func (ws *workers) close() {
 	ws.mu.Lock()
@@ -121,11 +107,6 @@ func (c *Client) Heartbeat(ctx context.Context, w orchestrator.Worker) error {
 	if ch, first := c.workers.channel(ctx, c, w); ch != nil && ch.heartbeat(ctx, w, first) == nil {
 		return nil
 	}
-	return c.postHeartbeat(ctx, w)
-}
-
-// postHeartbeat is the heartbeat of a worker that has no channel.
-func (c *Client) postHeartbeat(ctx context.Context, w orchestrator.Worker) error {
 	body := map[string]any{"name": w.Name, "heartbeat_interval_seconds": wholeSeconds(w.Interval)}
 	return c.callWorkPool(ctx, http.MethodPost, w.WorkPool, "/workers/heartbeat", body, nil)
 }
