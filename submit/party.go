@@ -92,7 +92,9 @@ func (p *party) runForPrefect(url, key string, digest bundle.Digest, opts *execu
 	if err != nil {
 		return execute.ExitUnavailable, fmt.Errorf("submit: %w", err)
 	}
-	opts.FlowRunID, opts.Runs, opts.Logs, opts.Watcher = p.id, api, api, orchestrator.NewWatcher(api, 0)
+	watcher := orchestrator.NewWatcher(api, 0)
+	defer watcher.Close()
+	opts.FlowRunID, opts.Runs, opts.Logs, opts.Watcher = p.id, api, api, watcher
 	if p.id != "" {
 		run, err := api.FlowRun(p.ctx, p.id)
 		if err != nil {
