@@ -89,6 +89,14 @@ func (c *Client) failure(method, path string, r *response, err error) error {
 	return fmt.Errorf("%s %s: %w: %s: %w", method, path, ErrUnavailable, c.api.Redacted(), err)
 }
 
+// The first try after a failure follows soon: a server on SQLite that is busy is so for moments.
+// Prefect's own client waits for two seconds at first, and in all for not much longer.
+const (
+	firstDelay   = 200 * time.Millisecond
+	delayFactor  = 4
+	longestDelay = 32 * time.Second
+)
+
 // delay is how long to wait before the next try.
 func (c *Client) delay(try int, r *response) time.Duration {
 	const longest = 10 * time.Minute
@@ -98,8 +106,9 @@ func (c *Client) delay(try int, r *response) time.Duration {
 			return min(time.Duration(float64(after)*(1+jitter)), longest) // never less than was asked for
 		}
 	}
-	seconds := math.Pow(2, float64(min(try, 10))) * (1 + 2*jitter - c.settings.Jitter)
-	return min(time.Duration(max(seconds, 0)*float64(time.Second)), longest)
+	d := min(firstDelay.Seconds()*math.Pow(delayFactor, float64(min(try, 10)-1)), longestDelay.Seconds())
+	d *= 1 + 2*jitter - c.settings.Jitter
+	return min(time.Duration(max(d, 0)*float64(time.Second)), longest)
 }
 
 // retryAfter reads seconds, or a date of HTTP.
