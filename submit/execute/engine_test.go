@@ -164,9 +164,9 @@ const (
 	useEngine = execute.EnvPrefectExecutor + "=engine"
 )
 
-// ready waits until the flow says that it runs.
+// ready waits until the flow says that it runs. Many begin at the same time.
 func ready(t *testing.T, work string) {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(filepath.Join(work, "ready")); err == nil {
 			return
 		}
@@ -229,8 +229,8 @@ func TestEngine(t *testing.T) {
 			states: []string{pending, running, "CRASHED | Crashed | the flow ended its process before it returned, exit code 0"},
 		},
 		{
-			name: "deadline", flow: flow, before: func(t *testing.T, id string) { setTimeout(t, dir, id, 5) },
-			states: []string{pending, running, "FAILED | TimedOut | the flow ran longer than 5s"},
+			name: "deadline", flow: flow, before: func(t *testing.T, id string) { setTimeout(t, dir, id, 15) },
+			states: []string{pending, running, "FAILED | TimedOut | the flow ran longer than 15s"},
 		},
 		{
 			name: "cancelled before", flow: flow, before: func(t *testing.T, id string) { s.cancel(t, t.Context(), id) },
