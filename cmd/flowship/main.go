@@ -24,6 +24,8 @@ func run(c *console) int {
 	ignoreFileSizeSignal()
 	ctx, stop := signal.NotifyContext(context.Background(), cancelSignals()...)
 	defer stop()
+	// A second signal ends what takes too long to end, unless the command attends to it.
+	defer context.AfterFunc(ctx, stop)()
 	quietDrivers()
 	return c.execute(ctx, os.Args[1:])
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"fmt"
 	"net/http"
@@ -81,6 +80,15 @@ func (tm *team) eventually(what string, holds func() bool) {
 		if time.Now().After(deadline) {
 			tm.Fatalf("waited in vain until %s", what)
 		}
+	}
+}
+
+// becomeBrief has the team use flowship with leases that expire soon.
+func (tm *team) becomeBrief() {
+	tm.Helper()
+	var err error
+	if tm.launcher, err = exec.LookPath("flowship-brief"); err != nil {
+		tm.Fatal(err)
 	}
 }
 
@@ -274,24 +282,41 @@ func TestTokenExpires(t *testing.T) {
 // A server that takes two seconds for every answer slows everything down and breaks nothing;
 // Ctrl-C does not wait for it.
 func TestServerIsSlow(t *testing.T) {
+	t.Parallel()
 	tm, api, _ := newTeamInWeather(t)
-	sheet := newTallySheet(t)
-	tm.serve()
-	api.set(func(_ *http.Request, kind string, _ int) *fault { return &fault{delay: 2 * time.Second} })
-	for i, args := range [][]string{
-		append([]string{"submit-to-work-pool", "--pool", tm.pool}, sheet.command()...),
-		{"flow-run", "ls"},
-		{"work-pool", "ls"},
+	tm.becomeBrief()
+	slow := func(*http.Request, string, int) *fault { return &fault{delay: 2 * time.Second} }
+	for _, test := range []struct {
+		args  []string
+		after string // the first request of this kind
+		again bool   // Ctrl-C a second time: there is a run to be ended
+	}{
+		{args: []string{"submit-to-work-pool", "--pool", tm.pool, "--", "true"}, after: "GET admin/version"},
+		{args: []string{"submit-to-work-pool", "--pool", tm.pool, "--", "true"}, after: "POST flow_runs", again: true},
+		{args: []string{"flow-run", "ls"}, after: "POST flow_runs/filter"},
+		{args: []string{"worker", "start", "--pool", tm.pool}, after: "GET work_pools/ID"},
 	} {
-		cmd, log := tm.start(args...)
-		before := i // the first one is far enough to have a run
-		tm.eventually("it asks", func() bool { return api.count("GET admin/version") > before })
+		api.set(slow)
+		cmd, log := tm.start(test.args...)
+		tm.eventually(fmt.Sprintf("%q has asked: %s", test.args, test.after), func() bool { return api.count(test.after) > 0 })
 		began := time.Now()
-		interrupt(t, cmd, syscall.SIGINT)
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("%q: Ctrl-C took %v\n%s", args, took, log)
+		if test.again {
+			if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+			tm.eventually("it ends the run", func() bool { return api.count("POST flow_runs/ID/set_state") > 0 })
+			began = time.Now()
+		}
+		cmd.Process.Signal(syscall.SIGINT)
+		cmd.Wait()
+		if took := time.Since(began); took > time.Second && test.args[0] != "worker" || took > 6*time.Second {
+			t.Errorf("%q: Ctrl-C took %v\n%s", test.args, took, log)
 		}
 	}
+	api.set(nil)
+	sheet := newTallySheet(t)
+	tm.serve()
+	api.set(slow)
 	id := tm.submitted(sheet.command()...)
 	if _, errs, code := tm.try("flow-run", "wait", id); code != 0 {
 		t.Errorf("wait: exit code %d\n%s", code, errs)
@@ -470,10 +495,7 @@ func TestKilledOnPrefect(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			tm, _, s3 := newTeamInWeather(t)
-			var err error
-			if tm.launcher, err = exec.LookPath("flowship-brief"); err != nil {
-				t.Fatal(err)
-			}
+			tm.becomeBrief()
 			if test.blocked {
 				s3.set(func(r *http.Request, _ string, _ int) *fault { return &fault{delay: time.Minute} })
 			}
@@ -503,10 +525,7 @@ func TestKilledOnPrefect(t *testing.T) {
 // A submitter that is let in no more cannot end its run: the next one to look does.
 func TestLetInNoMore(t *testing.T) {
 	tm, api, _ := newTeamInWeather(t)
-	var err error
-	if tm.launcher, err = exec.LookPath("flowship-brief"); err != nil {
-		t.Fatal(err)
-	}
+	tm.becomeBrief()
 	api.set(func(_ *http.Request, _ string, _ int) *fault {
 		if api.count("POST flow_runs") > 0 && len(tm.inPool()) > 0 {
 			return &fault{status: http.StatusUnauthorized, body: `{"exception_message": "Unauthorized"}`}
@@ -526,5 +545,3 @@ func TestLetInNoMore(t *testing.T) {
 		t.Errorf("states %q", got.States)
 	}
 }
-
-var _ = context.Background
