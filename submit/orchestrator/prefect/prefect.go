@@ -242,6 +242,7 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (*r
 		return nil, err
 	}
 	defer resp.Body.Close()
+	c.answered.Store(true)
 	c.clock.heard(resp.Header.Get("Date"), sent, time.Now())
 	r := &response{status: resp.StatusCode, header: resp.Header}
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
