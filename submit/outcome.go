@@ -43,8 +43,8 @@ func (c *Client) Result(ctx context.Context, ref string) (json.RawMessage, error
 	}
 	record, err := c.readRecord(ctx, run)
 	switch {
-	case errors.Is(err, execute.ErrNoRecord) && c.onPrefect(): // Prefect's engine keeps results only where it is told to
-		return json.RawMessage("null"), nil
+	case errors.Is(err, execute.ErrNoRecord) && c.onPrefect():
+		return nil, fmt.Errorf("submit: result of flow run %q: %w", run.ID, ErrNotPersisted)
 	case err != nil:
 		return nil, fmt.Errorf("submit: %w", err)
 	case record.Result == nil:

@@ -171,7 +171,11 @@ func (c *Client) BaseJobTemplate(ctx context.Context, workerType string) (templa
 	var collections map[string]map[string]struct {
 		Template json.RawMessage `json:"default_base_job_configuration"`
 	}
-	if err := c.call(ctx, http.MethodGet, "/collections/views/aggregate-worker-metadata", nil, &collections); err != nil {
+	err = c.call(ctx, http.MethodGet, "/collections/views/aggregate-worker-metadata", nil, &collections)
+	if errors.Is(err, orchestrator.ErrNotFound) { // as on Prefect Cloud
+		err = c.call(ctx, http.MethodGet, "/collections/work_pool_types", nil, &collections)
+	}
+	if err != nil {
 		return nil, false, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(collections)) {

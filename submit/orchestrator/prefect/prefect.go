@@ -73,8 +73,6 @@ type Client struct {
 	mu    sync.Mutex // guards the token
 	token csrfToken
 
-	workers workers
-
 	clock     clock
 	version   versionCheck
 	chosen    chosenPool
@@ -92,6 +90,8 @@ type Client struct {
 	losses       sync.Mutex // guards lossesAsked
 	lossesAsked  time.Time
 	lossInterval time.Duration
+
+	workers workers
 }
 
 // Open returns a client for the API that the settings name. It sends nothing yet.

@@ -17,7 +17,7 @@ import (
 // repeat sends the request until it succeeds, or fails for good. Before each further try it asks
 // undone, unless that is nil.
 func (c *Client) repeat(ctx context.Context, method, path string, body []byte, undone func(context.Context) error) ([]byte, error) {
-	for try := 1; ; {
+	for try, delays := 1, 1; ; delays++ {
 		r, err := c.once(ctx, method, path, body)
 		if err == nil && r.status < 300 {
 			c.answered.Store(true)
@@ -27,7 +27,7 @@ func (c *Client) repeat(ctx context.Context, method, path string, body []byte, u
 		if !again || counted && try > c.settings.MaxRetries {
 			return nil, c.failure(method, path, r, err)
 		}
-		if err := c.wait(ctx, c.delay(try, r)); err != nil {
+		if err := c.wait(ctx, c.delay(delays, r)); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", method, path, err)
 		}
 		if counted {
@@ -89,8 +89,16 @@ func (c *Client) failure(method, path string, r *response, err error) error {
 	return fmt.Errorf("%s %s: %w: %s: %w", method, path, ErrUnavailable, c.api.Redacted(), err)
 }
 
-// delay is how long to wait before the next try.
-func (c *Client) delay(try int, r *response) time.Duration {
+// The first try after a failure follows soon: a server on SQLite that is busy is so for moments.
+// Prefect's own client waits for two seconds at first, and in all for not much longer.
+const (
+	firstDelay   = 200 * time.Millisecond
+	delayFactor  = 4
+	longestDelay = 32 * time.Second
+)
+
+// delay is the nth, which is how long to wait before the next try.
+func (c *Client) delay(n int, r *response) time.Duration {
 	const longest = 10 * time.Minute
 	jitter := c.settings.Jitter * rand.Float64()
 	if r != nil {
@@ -98,8 +106,9 @@ func (c *Client) delay(try int, r *response) time.Duration {
 			return min(time.Duration(float64(after)*(1+jitter)), longest) // never less than was asked for
 		}
 	}
-	seconds := math.Pow(2, float64(min(try, 10))) * (1 + 2*jitter - c.settings.Jitter)
-	return min(time.Duration(max(seconds, 0)*float64(time.Second)), longest)
+	d := min(firstDelay.Seconds()*math.Pow(delayFactor, float64(min(n, 10)-1)), longestDelay.Seconds())
+	d *= 1 + 2*jitter - c.settings.Jitter
+	return min(time.Duration(max(d, 0)*float64(time.Second)), longest)
 }
 
 // retryAfter reads seconds, or a date of HTTP.

@@ -20,16 +20,19 @@ type clock struct {
 	ahead atomic.Int64 // of ours, in nanoseconds
 }
 
-// heard notes the date of an answer, which is in full seconds.
+// staleness is how old a date may be: servers count full seconds, and some look only now and then.
+const staleness = 3 * time.Second
+
+// heard notes the date of an answer. A clock that may be ours is taken for that.
 func (c *clock) heard(date string, sent, got time.Time) {
 	at, err := http.ParseTime(date)
 	if err != nil {
 		return
 	}
-	ahead := at.Sub(sent.Add(got.Sub(sent) / 2))
-	// A clock that shows the same second is not known to be another one.
-	if ahead > -1500*time.Millisecond && ahead < 500*time.Millisecond {
-		ahead = 0
+	least, most := at.Sub(got), at.Add(staleness).Sub(sent)
+	ahead := time.Duration(0)
+	if least > 0 || most < 0 {
+		ahead = (least + most) / 2
 	}
 	c.ahead.Store(int64(ahead))
 }

@@ -174,23 +174,22 @@ func (t *transition) replaces(from orchestrator.State, run *flowRun) bool {
 	return false
 }
 
-// prepare takes from the run what it shall not have in its new state.
+// prepare takes from the run what it shall not have in its new state: before that, because whoever
+// takes a run that is SCHEDULED launches it at once.
 func (t *transition) prepare(ctx context.Context, run *flowRun, current orchestrator.State) error {
-	queued := t.proposed.Type == orchestrator.TypeScheduled && !t.proposed.AwaitsRetry()
-	if name, there := run.workPool(); queued && name != "" && !there {
+	if name, there := run.workPool(); t.queues() && name != "" && !there {
 		return fmt.Errorf("%w: %q", orchestrator.ErrNoWorkPool, name)
 	}
-	revived := current.Type.Final() && !t.proposed.Type.Final()
-	if !queued && !revived {
-		return nil
-	}
-	if err := t.c.forgetLeases(ctx, run); err != nil {
-		return err
-	}
-	if run.Infrastructure == "" {
+	revives := current.Type.Final() && !t.proposed.Type.Final()
+	if run.Infrastructure == "" || !t.queues() && !revives {
 		return nil
 	}
 	return t.c.patch(ctx, t.id, map[string]any{"infrastructure_pid": nil})
+}
+
+// queues reports whether the run is to wait for anybody who takes it.
+func (t *transition) queues() bool {
+	return t.proposed.Type == orchestrator.TypeScheduled && !t.proposed.AwaitsRetry()
 }
 
 // orchestrated is the server's answer to a proposed state.
@@ -272,20 +271,29 @@ func (t *transition) followed(ctx context.Context, out *orchestrator.Outcome) (*
 	return &orchestrator.Outcome{Status: orchestrator.Rejected, State: first, Reason: fmt.Sprintf("the flow run has become %s meanwhile", first.Name)}, nil
 }
 
-// settle does to the leases what follows from the outcome.
+// settle does to the leases what follows from the outcome. Only those that the run had before are
+// forgotten: whoever took it since has one of its own.
 func (t *transition) settle(ctx context.Context, run *flowRun, out *orchestrator.Outcome) (*orchestrator.Outcome, error) {
-	if out.State.Type.Final() {
+	ended := out.State.Type.Final()
+	if ended {
 		t.c.leases.drop(t.id)
-		if out.Status == orchestrator.Accepted {
-			// Should the run be run again, it has none of an earlier life. To have tried is enough.
-			t.c.forgetLeases(ctx, run)
+	}
+	if out.Status != orchestrator.Accepted {
+		return out, nil
+	}
+	if ended || t.queues() || run.current().Type.Final() {
+		// Those of a run that has ended matter only if somebody runs it again: to have tried is enough.
+		if err := t.c.forgetLeases(ctx, run); err != nil && !ended {
+			return nil, err
 		}
+	}
+	if ended || t.opts.Lease == nil {
 		return out, nil
 	}
-	if out.Status != orchestrator.Accepted || t.opts.Lease == nil {
-		return out, nil
+	if err := t.c.take(ctx, t.id, *t.opts.Lease); err != nil {
+		return nil, err
 	}
-	return out, t.c.take(ctx, t.id, *t.opts.Lease)
+	return out, nil
 }
 
 // States implements [orchestrator.Reader].
