@@ -13,7 +13,6 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/containerd/errdefs"
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/connhelper"
 	"github.com/docker/go-connections/tlsconfig"
@@ -191,9 +190,3 @@ type engineError struct {
 
 func (e *engineError) Error() string { return e.text }
 func (e *engineError) Unwrap() error { return e.err }
-
-// away reports whether the error is about the connection, and not the engine's answer.
-func away(err error) bool {
-	return err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) && !errdefs.IsInvalidArgument(err) &&
-		!errdefs.IsPermissionDenied(err) && !errdefs.IsUnauthorized(err)
-}
