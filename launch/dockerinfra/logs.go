@@ -33,7 +33,7 @@ type stream struct {
 	to    io.Writer
 	last  string // time of the last piece
 	seen  int    // pieces of that time
-	again int    // of those, how many this connection is going to repeat
+	again int    // of those, how many this connection is still going to repeat; -1 if it repeats nothing
 }
 
 func newLogs(stdout, stderr io.Writer, tty bool) *logs {
@@ -103,7 +103,9 @@ const (
 func (l *logs) demultiplex(r io.Reader) error {
 	for i := range l.streams {
 		s := &l.streams[i]
-		s.again = s.seen
+		if s.again = s.seen; s.seen == 0 {
+			s.again = -1
+		}
 	}
 	var header [8]byte
 	var piece bytes.Buffer
@@ -152,15 +154,15 @@ func (s *stream) pass(piece []byte) {
 	}
 	switch {
 	case at == "": // an engine that writes no times
-	case at < s.last:
+	case s.again > 0 && at < s.last:
 		return
-	case at == s.last && s.again > 0:
+	case s.again > 0 && at == s.last:
 		s.again--
 		return
 	case at == s.last:
-		s.seen++
-	default:
-		s.last, s.seen, s.again = at, 1, 0
+		s.seen, s.again = s.seen+1, -1
+	default: // earlier only when the clock was set back
+		s.last, s.seen, s.again = at, 1, -1
 	}
 	if _, err := s.to.Write(rest); err != nil {
 		s.to = io.Discard // nobody wants it any more; the job goes on

@@ -13,28 +13,33 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// parseSize reads a number of bytes with an optional unit: b, k, m, g or t, each 1024 of the one
-// before, in either case and with an optional b behind. -1 is what the engine takes for no limit.
+// parseSize reads a number of bytes with an optional unit: b, k, m or g, each 1024 of the one
+// before, in either case and with an optional b behind. -1 is what the engine takes for no limit,
+// and nothing is 0.
 func parseSize(s string) (int64, error) {
 	refuse := fmt.Errorf("%q is not a size such as 512m or 1.5g", s)
-	digits := strings.ToLower(strings.TrimSpace(s))
-	if n := len(digits); n > 2 && digits[n-1] == 'b' && strings.IndexByte("bkmgt", digits[n-2]) >= 0 {
+	digits := strings.ToLower(s)
+	if digits == "" {
+		return 0, nil
+	}
+	if n := len(digits); n > 2 && digits[n-1] == 'b' && strings.IndexByte("bkmg", digits[n-2]) >= 0 {
 		digits = digits[:n-1]
 	}
 	factor := 1.0
 	if n := len(digits); n > 1 {
-		if i := strings.IndexByte("bkmgt", digits[n-1]); i >= 0 {
+		if i := strings.IndexByte("bkmg", digits[n-1]); i >= 0 {
 			factor, digits = math.Pow(1024, float64(i)), digits[:n-1]
 		}
 	}
-	if digits == "" || strings.Trim(digits, "0123456789.-") != "" {
+	digits = strings.TrimSpace(digits)
+	if strings.Trim(digits, "0123456789.e+-") != "" { // neither hexadecimal nor infinite
 		return 0, refuse
 	}
 	n, err := strconv.ParseFloat(digits, 64)
-	if err != nil || n < 0 && n*factor != -1 || n*factor >= math.MaxInt64 {
+	if n *= factor; err != nil || n < 0 && n != -1 || n >= math.MaxInt64 {
 		return 0, refuse
 	}
-	return int64(n * factor), nil
+	return int64(n), nil
 }
 
 var (
@@ -133,7 +138,7 @@ func registryHost(url string) string {
 	return host
 }
 
-var noName = regexp.MustCompile(`[^a-zA-Z0-9_.-]+`)
+var noName = regexp.MustCompile(`[^a-zA-Z0-9_.]+`) // also runs of dashes
 
 // containerName makes a name that the engine takes of any text, "" of one without letters and
 // digits. Letters lose their accents.
