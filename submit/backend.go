@@ -2,6 +2,7 @@ package submit
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -68,7 +69,31 @@ func (c *Client) references() func(ctx context.Context) (launch.References, erro
 	if !c.onPrefect() {
 		return nil
 	}
-	return func(ctx context.Context) (launch.References, error) { return c.api(ctx) }
+	return func(ctx context.Context) (launch.References, error) {
+		api, err := c.api(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return references{api}, nil
+	}
+}
+
+// references are what a Prefect server knows.
+type references struct{ *prefect.Client }
+
+func (r references) Block(ctx context.Context, slug, name string) (json.RawMessage, error) {
+	return blockFields(blockOf(ctx, r.Client, slug, name))
+}
+
+func (r references) BlockByID(ctx context.Context, id string) (json.RawMessage, error) {
+	return blockFields(r.BlockDocumentByID(ctx, id))
+}
+
+func blockFields(block *prefect.Block, err error) (json.RawMessage, error) {
+	if err != nil {
+		return nil, err
+	}
+	return json.RawMessage(block.Data), nil
 }
 
 // api returns the client of the Prefect server.

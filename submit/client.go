@@ -132,6 +132,9 @@ func (c *Client) Close() error {
 	clear(c.buckets)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.watching != nil {
+		c.watching.Close()
+	}
 	if c.runs != nil {
 		errs = append(errs, c.runs.Close())
 	}

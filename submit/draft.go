@@ -49,16 +49,32 @@ func (s *submission) chooseLauncher() error {
 	return nil
 }
 
-// flowOptions are what the flow is to be run with, of Prefect's Flow.with_options: its result is
-// kept where the pool keeps results, so that it can be read from here. A flow that says so itself
-// keeps its own way.
+// flowOptions are what the flow is to be run with, of Prefect's Flow.with_options: what the
+// invocation says, and that its result is kept where the pool keeps results, so that it can be read
+// from here. A flow that says so itself keeps its own way.
 func (s *submission) flowOptions(ctx context.Context) (map[string]any, error) {
-	if s.Runtime != bundle.RuntimePython || !s.onPrefect() || s.namesResultStorage() {
+	if s.Runtime != bundle.RuntimePython || !s.onPrefect() {
 		return nil, nil
 	}
+	options := map[string]any{}
+	if s.Retries > 0 {
+		options["retries"], options["retry_delay_seconds"] = s.Retries, s.RetryDelay.Seconds()
+	}
+	if s.Timeout > 0 {
+		options["timeout_seconds"] = s.Timeout.Seconds()
+	}
+	if s.Version != "" {
+		options["version"] = s.Version
+	}
 	storage, err := storageOf(s.pool)
-	if err != nil || storage == nil || storage.Results == nil {
-		return nil, err
+	switch {
+	case err != nil || s.namesResultStorage():
+		return options, err
+	case storage == nil || storage.Results == nil:
+		if s.mode != modeQueue {
+			options["persist_result"] = true // it runs on this machine, whose disk both see
+		}
+		return options, nil
 	}
 	api, err := s.api(ctx)
 	if err != nil {
@@ -68,7 +84,8 @@ func (s *submission) flowOptions(ctx context.Context) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the result storage of work pool %q: %w", s.pool.Name, err)
 	}
-	return map[string]any{"persist_result": true, "result_storage": block.Type + "/" + block.Name}, nil
+	options["persist_result"], options["result_storage"] = true, block.Type+"/"+block.Name
+	return options, nil
 }
 
 // draft creates the run before its document is stored.

@@ -215,6 +215,9 @@ func (s *submission) describe(ctx context.Context, c *bundle.Collection) (bundle
 		tags = []string{}
 	}
 	member := execute.FlowRun{ID: s.run.ID, FlowID: flowID, Name: s.run.Name, Parameters: parameters, Tags: tags, Timeout: s.Timeout.Seconds()}
+	if _, ok := options["timeout_seconds"]; ok {
+		member.Timeout = 0 // Prefect's engine counts from when it begins
+	}
 	flowRun, err := member.Encode()
 	if err != nil {
 		return bundle.Invocation{}, fmt.Errorf("submit: %w", err)

@@ -84,8 +84,8 @@ func (c *Client) BaseJobTemplate(ctx context.Context, poolType string) (json.Raw
 		if err != nil {
 			return nil, err
 		}
-		template, err := api.BaseJobTemplate(ctx, poolType)
-		if errors.Is(err, orchestrator.ErrNotFound) {
+		template, found, err := api.BaseJobTemplate(ctx, poolType)
+		if err == nil && !found {
 			err = fmt.Errorf("%w: %q", ErrNoDriver, poolType)
 		}
 		return template, ours(err)

@@ -24,7 +24,7 @@ func (f *found) size() int64 {
 }
 
 // openBundle finds the bundle that ref names. The caller must close it.
-func openBundle(ctx context.Context, ref string) (*found, error) {
+func (c *console) openBundle(ctx context.Context, ref string) (*found, error) {
 	client, err := c.openClient(ctx)
 	if err != nil {
 		// Without a home there are no flow runs, but there may be files.
@@ -50,7 +50,7 @@ func openBundle(ctx context.Context, ref string) (*found, error) {
 }
 
 // readContents returns what the bundle that ref names says of itself.
-func readContents(ctx context.Context, ref string) (*submit.Contents, error) {
+func (c *console) readContents(ctx context.Context, ref string) (*submit.Contents, error) {
 	client, err := c.openClient(ctx)
 	if err != nil {
 		b, err := bundle.Open(ref) // as for openBundle

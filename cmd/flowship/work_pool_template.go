@@ -35,7 +35,7 @@ func runDefaultTemplate(ctx context.Context, c *console, poolType string) error 
 		return err
 	}
 	defer client.Close()
-	template, err := client.BaseJobTemplate(cmd.Context(), poolType)
+	template, err := client.BaseJobTemplate(ctx, poolType)
 	if err != nil {
 		return aboutWorkPool(err)
 	}

@@ -32,7 +32,8 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	// Runs is told the states of the run; nil is nobody.
 	Runs Runs
-	// Watcher, of the same runs, tells when somebody wants the run to end; nil is nobody.
+	// Watcher is who asks for Runs what becomes of them. [RunForPrefect] has use for it: nil leaves
+	// flows of Python to Prefect's own executor, as Runs that are nil do.
 	Watcher *orchestrator.Watcher
 	// Logs gets what the run says; nil is nobody.
 	Logs orchestrator.LogWriter

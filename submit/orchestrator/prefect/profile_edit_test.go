@@ -62,13 +62,11 @@ func FuzzEditProfile(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var table struct {
-			Profiles map[string]map[string]any `toml:"profiles"`
-		}
+		var table map[string]any
 		if err := toml.Unmarshal([]byte(got), &table); err != nil {
 			t.Fatalf("%q: %v", got, err)
 		}
-		p := table.Profiles[profile]
+		p := table["profiles"].(map[string]any)[profile].(map[string]any)
 		if p["PREFECT_DEPLOYMENTS_DEFAULT_WORK_POOL_NAME"] != value && p["PREFECT_DEFAULT_WORK_POOL_NAME"] != value {
 			t.Errorf("%q: %v", got, p)
 		}

@@ -45,6 +45,11 @@ type Settings struct {
 	// ProfilesFile is where the profiles are, whether or not the file is there; "" is nowhere.
 	// [Client.SetDefaultWorkPool] writes to it.
 	ProfilesFile string
+	Cloud        bool // the API is Prefect Cloud's
+	// VersionCheck asks the server for its version before the first request.
+	VersionCheck bool
+	// Attribution are headers that say for whom the requests are sent.
+	Attribution map[string]string
 	// Warnings are what Prefect would warn of, a sentence each.
 	Warnings []string
 
@@ -162,8 +167,12 @@ func (d *discovery) fill() error {
 		Jitter:     0.2,
 		Timeout:    time.Minute,
 		CSRF:       true,
-		Profile:    s.Profile,
-		Warnings:   s.Warnings,
+
+		VersionCheck: true,
+		Attribution:  d.attribution(),
+
+		Profile:  s.Profile,
+		Warnings: s.Warnings,
 
 		ProfilesFile: d.profilesPath(),
 	}
@@ -196,6 +205,10 @@ func (d *discovery) fill() error {
 			s.CSRF, err = parseBool(v)
 			return err
 		}),
+		d.parse("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "true or false", func(v string) (err error) {
+			s.VersionCheck, err = parseBool(v)
+			return err
+		}),
 		d.parse("PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "true or false", func(v string) (err error) {
 			s.SkipVerify, err = parseBool(v)
 			return err
@@ -218,9 +231,34 @@ func (d *discovery) fill() error {
 		cloud = cloudURL
 	}
 	if strings.HasPrefix(s.APIURL, strings.TrimRight(cloud, "/")) {
-		s.CSRF = false
+		s.CSRF, s.Cloud = false, true
 	}
 	return nil
+}
+
+// attribution reads what a worker says to those whom it launches.
+func (d *discovery) attribution() map[string]string {
+	headers := map[string]string{}
+	for _, whose := range []string{"Worker", "Flow", "Deployment"} {
+		for _, what := range []string{"Id", "Name"} {
+			name := "PREFECT__" + strings.ToUpper(whose+"_"+what)
+			if value := strings.TrimSpace(d.sources[0][name]); value != "" && !strings.ContainsAny(value, "\r\n\x00") {
+				headers["X-Prefect-"+whose+"-"+what] = value
+			}
+		}
+	}
+	return headers
+}
+
+// credentials are the settings to check where the API refuses the client.
+func (s *Settings) credentials() string {
+	switch {
+	case s.AuthString != "":
+		return "PREFECT_API_AUTH_STRING"
+	case s.APIKey != "":
+		return "PREFECT_API_KEY"
+	}
+	return "PREFECT_API_KEY or PREFECT_API_AUTH_STRING, of which none is set"
 }
 
 // parse reads a setting that is there. Its value is not told: it may stand in the wrong place.
