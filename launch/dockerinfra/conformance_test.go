@@ -22,7 +22,7 @@ const testImage = "flowship-test:busybox"
 const deadline = 20 * time.Second
 
 // server returns what testbed gives for a server, and skips the test where there is none.
-func server(t *testing.T, name, variable string) string {
+func server(t testing.TB, name, variable string) string {
 	t.Helper()
 	value := os.Getenv(variable)
 	if value != "" {
@@ -36,7 +36,7 @@ func server(t *testing.T, name, variable string) string {
 	return ""
 }
 
-func engine(t *testing.T) string { return server(t, "docker", "FLOWSHIP_TEST_DOCKER") }
+func engine(t testing.TB) string { return server(t, "docker", "FLOWSHIP_TEST_DOCKER") }
 
 // open returns an infrastructure whose driver is closed with the test.
 func open(t *testing.T, opts dockerinfra.Options) (*launch.Infrastructure, *dockerinfra.Driver) {

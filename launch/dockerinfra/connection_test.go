@@ -117,7 +117,9 @@ func TestCut(t *testing.T) {
 				Stdout:        &out, Stderr: &errs,
 			})
 			for cut := 1; cut <= 4; cut++ {
-				until(t, "there is more output", func() bool { return strings.Contains(out.String(), fmt.Sprintf("%d\n", cut*60)) || strings.Contains(out.String(), fmt.Sprintf("%d\r\n", cut*60)) })
+				until(t, "there is more output", func() bool {
+					return strings.Contains(out.String(), fmt.Sprintf("%d\n", cut*60)) || strings.Contains(out.String(), fmt.Sprintf("%d\r\n", cut*60))
+				})
 				w.cut(false)
 			}
 			if exit := wait(t, r); exit.Code != 9 {

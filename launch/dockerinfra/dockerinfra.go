@@ -109,7 +109,9 @@ var errClosed = errors.New("the driver was closed")
 // Close ends all waiting. Containers go on; those whose end was not seen are left to
 // [Driver.Sweep].
 func (d *Driver) Close() error {
-	d.cancel()
+	d.mu.Lock()
+	d.cancel() // from here on, no watch begins
+	d.mu.Unlock()
 	d.watches.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -136,6 +138,8 @@ type record struct {
 	job  *launch.Job // nil when somebody else started it
 	logs *logs       // nil without output
 	keep bool
+	// started says that the container has just been started: nobody need look.
+	started bool
 
 	done  chan struct{} // closed when the watch has ended
 	exit  *launch.Exit

@@ -1,6 +1,7 @@
 package dockerinfra
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/connhelper"
@@ -24,6 +26,22 @@ type engine struct {
 	api  *client.Client
 	host string // as it is configured
 	base string // as Prefect's worker writes it
+
+	mu      sync.Mutex
+	version string // of the API that both know, once the engine has answered
+}
+
+// agree returns the version of the API that both know; the first time, the engine is asked.
+func (e *engine) agree(ctx context.Context) (string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.version == "" {
+		if _, err := e.api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
+			return "", e.because(ctx, err)
+		}
+		e.version = e.api.ClientVersion()
+	}
+	return e.version, nil
 }
 
 // endpoint says how an engine is reached.
@@ -174,6 +192,9 @@ func (e *engine) fault(err error) error {
 		return err
 	case strings.Contains(err.Error(), "permission denied"):
 		return &engineError{fmt.Sprintf("no permission to talk to the Docker engine at %q: on Linux, the members of its socket's group have it, which is mostly named docker", e.host), err}
+	}
+	if scheme, _, _ := strings.Cut(e.host, "://"); scheme != "unix" && scheme != "npipe" {
+		return fmt.Errorf("no Docker engine answers at %q: %w", e.host, err)
 	}
 	start := "start Docker Desktop"
 	if runtime.GOOS == "linux" {

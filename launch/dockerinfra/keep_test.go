@@ -37,7 +37,9 @@ func TestKept(t *testing.T) {
 			Configuration: configure(t, infra, map[string]any{"auto_remove": false}), Command: sh("echo hello; exit 5"),
 			Name: "Flow Run / ä", Labels: map[string]string{"prefect.io/flow-run-name": "x"},
 		})
-		t.Cleanup(func() { docker(t, host).ContainerRemove(context.Background(), cid(r), client.ContainerRemoveOptions{Force: true}) })
+		t.Cleanup(func() {
+			docker(t, host).ContainerRemove(context.Background(), cid(r), client.ContainerRemoveOptions{Force: true})
+		})
 		wait(t, r)
 		c := inspect(t, host, r)
 		names = append(names, c.Name)
@@ -85,7 +87,9 @@ func TestSweep(t *testing.T) {
 	infra, crashed := open(t, dockerinfra.Options{Host: host, Dir: dir})
 	job := func(infra *launch.Infrastructure, keep bool, source string) *launch.Running {
 		r := start(t, infra, launch.Job{Configuration: configure(t, infra, map[string]any{"auto_remove": !keep}), Command: sh(source)})
-		t.Cleanup(func() { docker(t, host).ContainerRemove(context.Background(), cid(r), client.ContainerRemoveOptions{Force: true}) })
+		t.Cleanup(func() {
+			docker(t, host).ContainerRemove(context.Background(), cid(r), client.ContainerRemoveOptions{Force: true})
+		})
 		return r
 	}
 	running, keptRunning, keptEnded := job(infra, false, forever), job(infra, true, forever), job(infra, true, "exit 3")
@@ -150,7 +154,9 @@ func TestClose(t *testing.T) {
 	dir := t.TempDir()
 	infra, driver := open(t, dockerinfra.Options{Host: host, Dir: dir})
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, nil), Command: sh(forever)})
-	t.Cleanup(func() { docker(t, host).ContainerRemove(context.Background(), cid(r), client.ContainerRemoveOptions{Force: true}) })
+	t.Cleanup(func() {
+		docker(t, host).ContainerRemove(context.Background(), cid(r), client.ContainerRemoveOptions{Force: true})
+	})
 	waited := make(chan error, 1)
 	go func() {
 		_, err := r.Wait(context.Background())

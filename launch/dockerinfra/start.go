@@ -29,14 +29,15 @@ func (d *Driver) Start(ctx context.Context, job *launch.Job) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := e.api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
-		return "", e.because(ctx, err)
+	version, err := e.agree(ctx)
+	if err != nil {
+		return "", err
 	}
 	o, err := d.own(e)
 	if err != nil {
 		return "", err
 	}
-	p.address(e.api.ClientVersion())
+	p.address(version)
 	p.request.config.Labels[LabelOwner] = o.name
 	p.request.config.Labels[LabelJob] = strings.ToLower(rand.Text())
 	if err := p.fetch(ctx, e); err != nil {
@@ -49,17 +50,26 @@ func (d *Driver) Start(ctx context.Context, job *launch.Job) (string, error) {
 	if err != nil {
 		return "", errors.Join(err, p.undo(ctx, e, cid))
 	}
-	j := &record{job: job, keep: p.keep}
+	j := &record{job: job, keep: p.keep, started: true}
 	if p.stream {
 		j.logs = newLogs(job.Stdout, job.Stderr, p.request.config.Tty)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.jobs[cid] = j
-	if d.ctx.Err() == nil {
-		d.watch(e, cid, j)
+	if !d.register(e, cid, j) {
+		return "", errors.Join(errClosed, p.undo(ctx, e, cid))
 	}
 	return e.base + ":" + cid, nil
+}
+
+// register puts a new container under watch, unless the driver is closed.
+func (d *Driver) register(e *engine, cid string, j *record) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ctx.Err() != nil {
+		return false
+	}
+	d.jobs[cid] = j
+	d.watch(e, cid, j)
+	return true
 }
 
 // because is the cause of ctx, if it has ended, or else what the engine says.

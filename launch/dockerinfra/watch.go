@@ -29,6 +29,10 @@ type watch struct {
 func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bool) {
 	var silent time.Time // since when the engine has not answered
 	pause := backoff{}
+	if w.started {
+		w.started = false
+		w.running(ctx)
+	}
 	for {
 		r, err := w.engine.api.ContainerInspect(ctx, w.id, client.ContainerInspectOptions{})
 		switch {
