@@ -1,0 +1,65 @@
+package dockerinfra_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/client"
+
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/dockerinfra"
+)
+
+// What the configuration says is what the container has.
+func TestConfiguration(t *testing.T) {
+	host := engine(t)
+	for _, name := range []string{"flowship-test-one", "flowship-test-two"} {
+		api := docker(t, host)
+		if _, err := api.NetworkCreate(t.Context(), name, client.NetworkCreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { api.NetworkRemove(context.Background(), name, client.NetworkRemoveOptions{}) })
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("mounted\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	kwargs := func(name string, value any) map[string]any {
+		return map[string]any{"container_create_kwargs": map[string]any{name: value}}
+	}
+	for _, test := range []struct {
+		name         string
+		variables    map[string]any
+		command      []string
+		stdout, said string // said: part of standard error
+	}{
+		{"the engine's machine", nil, sh(`grep -c host.docker.internal /etc/hosts`), "1\n", ""},
+		{"a volume", map[string]any{"volumes": []string{dir + ":/data:ro"}}, sh(`cat /data/file; echo >/data/other`), "mounted\n", "Read-only file system"},
+		{"networks", map[string]any{"networks": []string{"flowship-test-one", "flowship-test-two"}}, sh(`ls /sys/class/net | tr '\n' ' '`), "eth0 eth1 lo ", ""},
+		{"no network", map[string]any{"network_mode": "none"}, sh(`ls /sys/class/net`), "lo\n", ""},
+		{"memory", map[string]any{"mem_limit": "32m"}, sh(`cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes`), "33554432\n", ""},
+		{"user", kwargs("user", 1234), sh(`id -u`), "1234\n", ""},
+		{"hostname", kwargs("hostname", "flowship-test"), sh(`hostname`), "flowship-test\n", ""},
+		{"entrypoint", kwargs("entrypoint", "echo '<a b>'"), []string{"c"}, "<a b> c\n", ""},
+		{"directory", kwargs("working_dir", "/etc"), sh(`pwd`), "/etc\n", ""},
+		{"temporary file systems", kwargs("tmpfs", map[string]any{"/scratch": "size=1m"}), sh(`grep -c ' /scratch tmpfs ' /proc/mounts`), "1\n", ""},
+		{"no output kept", kwargs("log_config", map[string]any{"type": "none"}), sh(`echo hello`), "", "docker: the engine's log driver keeps no output"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			infra, _ := open(t, dockerinfra.Options{Host: host})
+			var stdout, stderr output
+			wait(t, start(t, infra, launch.Job{Configuration: configure(t, infra, test.variables), Command: test.command, Stdout: &stdout, Stderr: &stderr}))
+			if diff := cmp.Diff(test.stdout, stdout.String()); diff != "" {
+				t.Errorf("standard output (-want +got):\n%s", diff)
+			}
+			if said := stderr.String(); !strings.Contains(said, test.said) || test.said == "" && said != "" {
+				t.Errorf("standard error %q, want %q", said, test.said)
+			}
+			nothingLeft(t, host)
+		})
+	}
+}
