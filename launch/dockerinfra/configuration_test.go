@@ -63,3 +63,24 @@ func TestConfiguration(t *testing.T) {
 		})
 	}
 }
+
+// Files reach jobs of other users as well, and directories that are there stay as they are.
+func TestFilesForOthers(t *testing.T) {
+	host := engine(t)
+	infra, _ := open(t, dockerinfra.Options{Host: host})
+	source := filepath.Join(t.TempDir(), "source")
+	if err := os.WriteFile(source, []byte("given\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout output
+	wait(t, start(t, infra, launch.Job{
+		Configuration: configure(t, infra, map[string]any{"container_create_kwargs": map[string]any{"user": "1234"}}),
+		Command:       sh(`cat /flowship/in/file /tmp/file; stat -c '%a %n' /flowship /flowship/in /tmp`),
+		Files:         []launch.File{{Path: "/flowship/in/file", Source: source, Mode: 0o644}, {Path: "/tmp/file", Source: source, Mode: 0o444}},
+		Stdout:        &stdout,
+	}))
+	if diff := cmp.Diff("given\ngiven\n755 /flowship\n755 /flowship/in\n1777 /tmp\n", stdout.String()); diff != "" {
+		t.Errorf("output (-want +got):\n%s", diff)
+	}
+	nothingLeft(t, host)
+}
