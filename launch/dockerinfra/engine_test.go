@@ -138,7 +138,9 @@ func TestFault(t *testing.T) {
 	if err := e.fault(cause); err.Error() != "conflict" || !errors.Is(err, cause) {
 		t.Errorf("%v", err)
 	}
-	denied := func(context.Context, string, string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: os.ErrPermission} }
+	denied := func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: os.ErrPermission}
+	}
 	api, err := client.New(client.WithHost(e.host), client.WithDialContext(denied))
 	if err != nil {
 		t.Fatal(err)
