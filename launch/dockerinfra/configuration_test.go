@@ -84,3 +84,29 @@ func TestFilesForOthers(t *testing.T) {
 	}
 	nothingLeft(t, host)
 }
+
+// What cannot be taken as a file is an error beside the exit, and the others are taken.
+func TestTakeRefuses(t *testing.T) {
+	host := engine(t)
+	infra, _ := open(t, dockerinfra.Options{Host: host})
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	r := start(t, infra, launch.Job{
+		Configuration: configure(t, infra, nil), Command: sh(`mkdir /dir; ln -s /etc/passwd /link; echo content >/file; exit 6`),
+		Take: []launch.File{{Path: "/dir", Source: at("dir")}, {Path: "/link", Source: at("link")}, {Path: "/file", Source: at("file")}},
+	})
+	exit, err := r.Wait(t.Context())
+	if exit == nil || exit.Code != 6 {
+		t.Errorf("exit %+v", exit)
+	}
+	for _, want := range []string{`take "/dir" out of the container: it is not a regular file`, `take "/link" out of the container: it is not a regular file`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "file" {
+		t.Errorf("taken: %v, %v", entries, err)
+	}
+	nothingLeft(t, host)
+}
