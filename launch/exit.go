@@ -4,6 +4,9 @@ import "fmt"
 
 // Explain says in a few words what the exit code means, as far as anyone can tell from it.
 func (e *Exit) Explain() string {
+	if e.Reason != "" {
+		return fmt.Sprintf("exit code %d: %s", e.Code, e.Reason)
+	}
 	if why, ok := explanations[e.Code]; ok {
 		return fmt.Sprintf("exit code %d: %s", e.Code, why)
 	}

@@ -12,6 +12,7 @@ func TestExplain(t *testing.T) {
 		want string
 	}{
 		{launch.Exit{Code: 137, Signal: 9}, "exit code 137: killed (SIGKILL), often because memory ran out"},
+		{launch.Exit{Code: 137, Reason: "its memory limit was reached"}, "exit code 137: its memory limit was reached"},
 		{launch.Exit{Code: 42}, "exit code 42"},
 		{launch.Exit{Code: 138, Signal: 10}, "exit code 138: ended by signal 10"},
 	} {

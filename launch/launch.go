@@ -28,6 +28,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	slashpath "path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -53,8 +56,22 @@ type Job struct {
 	// Stdout and Stderr get the job's output while whoever started it waits for it; nil
 	// discards. What a driver finds to be an *os.File it may hand to the job itself.
 	Stdout, Stderr io.Writer
-	// Keep leaves the job's working directory behind.
+	// Keep leaves the job's working directory behind, or what else holds what it wrote.
 	Keep bool
+	// Files are put into the job before it starts. Take are copied out of it once it has ended,
+	// before [Running.Wait] returns: each as a whole or not at all; those that are missing in the
+	// job are passed over. A platform whose jobs share this program's file system refuses both.
+	Files, Take []File
+}
+
+// File is a file here and its name in a job.
+type File struct {
+	// Path is where it is in the job: absolute, separated by slashes.
+	Path string
+	// Source is where it is here, before the job for [Job.Files] and after it for [Job.Take].
+	Source string
+	// Mode is the permissions of the copy; 0 means those of the original.
+	Mode fs.FileMode
 }
 
 // Exit is how a job ended.
@@ -65,6 +82,9 @@ type Exit struct {
 	Signal int
 	// Dir is the working directory that was kept, or "".
 	Dir string
+	// Reason is what the platform says about the end, such as that memory ran out; "" if it says
+	// nothing that the code does not say.
+	Reason string
 }
 
 // Driver is one platform. Its methods may be called concurrently.
@@ -145,6 +165,14 @@ func (j *Job) check() error {
 	for i, v := range j.Env {
 		if name, _, ok := strings.Cut(v, "="); !ok || name == "" || strings.ContainsRune(v, 0) {
 			return fmt.Errorf("entry %d of the environment is not NAME=value", i)
+		}
+	}
+	for _, f := range slices.Concat(j.Files, j.Take) {
+		if !slashpath.IsAbs(f.Path) || slashpath.Clean(f.Path) != f.Path || f.Path == "/" || strings.ContainsRune(f.Path, 0) {
+			return fmt.Errorf("%q is not the absolute path of a file in the job", f.Path)
+		}
+		if f.Source == "" {
+			return fmt.Errorf("the file %q of the job has no name here", f.Path)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@
 // starts the servers, runs go test with their addresses in its environment, stops the servers and exits with go test's code. What has
 // to be installed first is kept in a cache directory ($FLOWSHIP_TESTBED_DIR, else flowship-testbed in the user's cache), so that
 // only the first start takes long. Nothing else remains: neither a process nor a file, also when the command is interrupted or killed.
+// Of a killed testbed, the directory and, if it started a Docker engine, an idle bridge are left; the next one removes the bridge.
 //
 //	-list         print the servers and what they give to the command, start nothing
 //	-servers a,b  start only these
@@ -14,6 +15,7 @@
 //	FLOWSHIP_TEST_REQUIRED     1: a test that finds its server missing must fail, where it would otherwise be skipped;
 //	                           not with -servers
 //	FLOWSHIP_TEST_SERVERS      the names of the servers that were started, separated by commas: of these, none may be missing
+//	FLOWSHIP_TEST_UNAVAILABLE  the names of those that this machine cannot have; never with -servers, which is then an error
 //	FLOWSHIP_TEST_PYTHON       a Python interpreter that has Prefect
 //	FLOWSHIP_TEST_PREFECT_API  the API URL of a Prefect server with an empty database
 //	FLOWSHIP_TEST_PREFECT_SECURED
@@ -23,6 +25,9 @@
 //	                           AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
 //	FLOWSHIP_TEST_GCS          the same of a Google Cloud Storage server (fake-gcs-server), with STORAGE_EMULATOR_HOST
 //	FLOWSHIP_TEST_AZURE        the same of an Azure Blob Storage server (azurite), with AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY
+//	FLOWSHIP_TEST_DOCKER       the address of a Docker engine that has the image flowship-test:busybox: one that answers already, or else,
+//	                           for root on Linux, one that is started with all its state in testbed's own directory
+//	FLOWSHIP_TEST_REGISTRY     host and port of an empty image registry without TLS and without accounts
 //
 // The variables that are the clouds' own also keep the command from using whatever account the user has.
 //
@@ -50,6 +55,8 @@ func servers() []server {
 		{name: "s3", gives: []string{"FLOWSHIP_TEST_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, start: startS3},
 		{name: "gcs", gives: []string{"FLOWSHIP_TEST_GCS", "STORAGE_EMULATOR_HOST"}, start: startGCS},
 		{name: "azure", gives: []string{"FLOWSHIP_TEST_AZURE", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY"}, start: startAzure},
+		{name: "docker", gives: []string{"FLOWSHIP_TEST_DOCKER"}, start: startDocker},
+		{name: "registry", gives: []string{"FLOWSHIP_TEST_REGISTRY"}, start: startRegistry},
 	}
 }
 
@@ -91,13 +98,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	signal.Notify(signals, stopSignals...)
 	defer signal.Stop(signals)
 
-	bed, err := startAll(signals, chosen, stderr)
+	bed, err := startAll(signals, chosen, *only != "", stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "testbed: %v\n", err)
 		return 3
 	}
 	defer bed.stop()
-	env := append(bed.env, "FLOWSHIP_TEST_SERVERS="+names(chosen))
+	started := slices.DeleteFunc(slices.Clone(chosen), func(s server) bool { return slices.Contains(bed.missing, s.name) })
+	env := append(bed.env, "FLOWSHIP_TEST_SERVERS="+names(started), "FLOWSHIP_TEST_UNAVAILABLE="+strings.Join(bed.missing, ","))
 	if *only == "" {
 		env = append(env, "FLOWSHIP_TEST_REQUIRED=1")
 	}

@@ -142,7 +142,7 @@ func TestStartAll(t *testing.T) {
 	t.Setenv("TMPDIR", temp)
 	t.Setenv("FLOWSHIP_TESTBED_DIR", t.TempDir())
 	a, b := freeAddress(t), freeAddress(t)
-	bed, err := startAll(nil, []server{stub("a", a, dir), stub("b", b, dir)}, io.Discard)
+	bed, err := startAll(nil, []server{stub("a", a, dir), stub("b", b, dir)}, true, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestStartAllFails(t *testing.T) {
 	}
 	defer taken.Close()
 	// Its address is taken by something that accepts and never answers, so the stub ends.
-	_, err = startAll(nil, []server{stub("a", taken.Addr().String(), dir), stub("b", freeAddress(t), dir)}, io.Discard)
+	_, err = startAll(nil, []server{stub("a", taken.Addr().String(), dir), stub("b", freeAddress(t), dir)}, true, io.Discard)
 	want := "a: ended before it was ready:\nstub: listen tcp " + taken.Addr().String() + ": bind: address already in use"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v\nwant  %s", err, want)
@@ -190,7 +190,7 @@ func TestStartAllIsInterrupted(t *testing.T) {
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	}}
-	_, err := startAll(signals, []server{waits}, io.Discard)
+	_, err := startAll(signals, []server{waits}, true, io.Discard)
 	if err == nil || err.Error() != `waits: stopped by signal "interrupt"` {
 		t.Errorf("error %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,7 +23,8 @@ type server struct {
 	name  string
 	gives []string // names of the environment variables
 	// start installs what is missing, starts the server and returns once it answers. Whatever it leaves running it has handed to
-	// place.daemon, also when it fails.
+	// place.daemon, and whatever else it leaves to place.atEnd, also when it fails. An unavailableError says that this machine cannot
+	// have the server.
 	start func(ctx context.Context, p *place) (env []string, err error)
 }
 
@@ -34,17 +36,28 @@ type place struct {
 	say   func(format string, args ...any)
 
 	daemons []*daemon
+	ends    []func()
 }
+
+// atEnd has something done after the daemons of the place have ended, the last one first.
+func (p *place) atEnd(f func()) { p.ends = append(p.ends, f) }
+
+// unavailableError: the machine cannot have the server, whatever is installed.
+type unavailableError struct{ reason string }
+
+func (e *unavailableError) Error() string { return e.reason }
 
 // bed is what runs.
 type bed struct {
-	dir    string
-	places []*place
-	env    []string
+	dir     string
+	places  []*place
+	env     []string
+	missing []string // names of the servers that the machine cannot have
 }
 
-// startAll starts the servers at once and returns when all of them answer; with an error, nothing is left running.
-func startAll(signals <-chan os.Signal, chosen []server, stderr io.Writer) (_ *bed, err error) {
+// startAll starts the servers at once and returns when all of them answer; with an error, nothing is left running. Unless all are
+// required, those that the machine cannot have are missing.
+func startAll(signals <-chan os.Signal, chosen []server, required bool, stderr io.Writer) (_ *bed, err error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return nil, err
@@ -82,6 +95,14 @@ func startAll(signals <-chan os.Signal, chosen []server, stderr io.Writer) (_ *b
 			if errs[i] = os.Mkdir(p.dir, 0o700); errs[i] == nil {
 				envs[i], errs[i] = s.start(ctx, p)
 			}
+			var unavailable *unavailableError
+			if !required && errors.As(errs[i], &unavailable) {
+				say("%s: left out: %v", s.name, unavailable)
+				voice.Lock()
+				b.missing = append(b.missing, s.name)
+				voice.Unlock()
+				errs[i] = nil
+			}
 			if errs[i] != nil {
 				errs[i] = fmt.Errorf("%s: %w", s.name, errs[i])
 				// One server less, and the command cannot run: the others need not get ready.
@@ -113,6 +134,11 @@ func (b *bed) stop() {
 		}
 	}
 	wg.Wait()
+	for _, p := range b.places {
+		for _, end := range slices.Backward(p.ends) {
+			end()
+		}
+	}
 	os.RemoveAll(b.dir)
 }
 

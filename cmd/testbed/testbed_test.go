@@ -24,7 +24,9 @@ func TestRunUsage(t *testing.T) {
 			"prefect-secured  FLOWSHIP_TEST_PREFECT_SECURED FLOWSHIP_TEST_PREFECT_AUTH\n" +
 			"s3               FLOWSHIP_TEST_S3 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY\n" +
 			"gcs              FLOWSHIP_TEST_GCS STORAGE_EMULATOR_HOST\n" +
-			"azure            FLOWSHIP_TEST_AZURE AZURE_STORAGE_ACCOUNT AZURE_STORAGE_KEY\n", ""},
+			"azure            FLOWSHIP_TEST_AZURE AZURE_STORAGE_ACCOUNT AZURE_STORAGE_KEY\n" +
+			"docker           FLOWSHIP_TEST_DOCKER\n" +
+			"registry         FLOWSHIP_TEST_REGISTRY\n", ""},
 		{"unknown server", []string{"-servers", "prefect,s4", "true"}, 2, "", "testbed: no server is named \"s4\"; see testbed -list\n"},
 		{"unknown flag", []string{"-l"}, 2, "", "flag provided but not defined: -l\n"},
 		{"no command", nil, 2, "", "usage: testbed "},
@@ -95,6 +97,34 @@ func TestInstalledAfterFailure(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "half")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the remains of an interrupted installation are in use (%v)", err)
+	}
+}
+
+// A server that the machine cannot have is left out, unless it was asked for.
+func TestUnavailable(t *testing.T) {
+	t.Setenv("FLOWSHIP_TESTBED_DIR", t.TempDir())
+	ended := false
+	all := []server{
+		{name: "a", start: func(context.Context, *place) ([]string, error) { return []string{"A=1"}, nil }},
+		{name: "b", start: func(_ context.Context, p *place) ([]string, error) {
+			p.atEnd(func() { ended = true })
+			return nil, &unavailableError{"only on the moon"}
+		}},
+	}
+	var stderr strings.Builder
+	bed, err := startAll(nil, all, false, &stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bed.stop()
+	if diff := cmp.Diff([]string{"b"}, bed.missing); diff != "" || !ended {
+		t.Errorf("missing (-want +got):\n%s\nits end was called: %v", diff, ended)
+	}
+	if diff := cmp.Diff("testbed: b: left out: only on the moon\n", stderr.String()); diff != "" {
+		t.Errorf("stderr (-want +got):\n%s", diff)
+	}
+	if _, err := startAll(nil, all, true, &stderr); err == nil || err.Error() != "b: only on the moon" {
+		t.Errorf("required: %v", err)
 	}
 }
 

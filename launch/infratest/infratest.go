@@ -35,6 +35,9 @@ type Options struct {
 	// Shared is a directory that jobs see under the same path and may write to; "" if there is
 	// none. Then nobody looks whether a job's children end with it.
 	Shared string
+	// Files says that the platform copies [launch.Job.Files] and [launch.Job.Take]. One that does
+	// not must refuse them.
+	Files bool
 	// OneStream says that the platform does not tell standard output from standard error.
 	OneStream bool
 	// Deadline is how long anything may take; 0 means 20 seconds.
@@ -67,6 +70,7 @@ func Run(t *testing.T, open func(t *testing.T) *launch.Infrastructure, opts Opti
 		{"Waiters", (*suite).waiters},
 		{"Find", (*suite).find},
 		{"ManyAtOnce", (*suite).manyAtOnce},
+		{"Files", (*suite).files},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*opts.Deadline)

@@ -37,6 +37,9 @@ type plan struct {
 }
 
 func (d *Driver) plan(job *launch.Job) (*plan, error) {
+	if len(job.Files)+len(job.Take) > 0 {
+		return nil, errors.New("a process has this machine's own files: none are copied for it")
+	}
 	var c configuration
 	if err := job.Configure(&c); err != nil {
 		return nil, err
