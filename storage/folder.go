@@ -32,8 +32,8 @@ func FolderURL(dir string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: p}).String(), nil
 }
 
-// folderPath is the inverse of [FolderURL].
-func folderPath(raw string) (string, error) {
+// FolderPath is the inverse of [FolderURL].
+func FolderPath(raw string) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "", err
@@ -56,7 +56,7 @@ func folderPath(raw string) (string, error) {
 // openFolder has fileblob write its temporary files beside the objects, because a rename does
 // not cross file systems, and no files of attributes.
 func openFolder(raw string, create bool) (dir string, bucket *blob.Bucket, err error) {
-	dir, err = folderPath(raw)
+	dir, err = FolderPath(raw)
 	if err != nil {
 		return "", nil, err
 	}

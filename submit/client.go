@@ -29,6 +29,9 @@ type ClientOptions struct {
 	// Storage is how stores are opened; nil is the default. A folder to store in is made in any
 	// case.
 	Storage *storage.OpenOptions
+	// Infrastructures are where jobs run, beside local processes: by Prefect's type of their work
+	// pools.
+	Infrastructures map[string]*launch.Infrastructure
 	// Prefect are the settings of the Prefect server where flow runs and work pools live; nil is
 	// the embedded default. See [prefect.Discover].
 	Prefect *prefect.Settings
@@ -57,6 +60,7 @@ type Client struct {
 	length   time.Duration // of a lease
 	cache    *bundle.Cache // nil without a place for it
 	infra    *launch.Infrastructure
+	others   map[string]*launch.Infrastructure
 
 	closed context.Context // ends with Close
 	end    context.CancelFunc
@@ -80,7 +84,7 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
 	c := &Client{
-		home: opts.Home, state: state, executor: opts.Executor, storage: opts.Storage, prefect: opts.Prefect, warnOf: opts.Warn,
+		home: opts.Home, state: state, executor: opts.Executor, storage: opts.Storage, prefect: opts.Prefect, others: opts.Infrastructures, warnOf: opts.Warn,
 		grace: opts.Grace, length: opts.Lease, buckets: map[string]*bucket{},
 	}
 	if c.prefect != nil {

@@ -132,6 +132,7 @@ func (c *Client) launcher(runs backend) *worker.Launcher {
 		Env:            c.environ,
 		Access:         c.access,
 		Settings:       c.settings,
+		Elsewhere:      c.elsewhere,
 		References:     c.references(),
 		Grace:          c.grace,
 		Lease:          c.length,

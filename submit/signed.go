@@ -54,7 +54,8 @@ func forTemplate(variables map[string]any) map[string]any {
 
 // signable refuses a submission whose stores cannot sign what its job will need.
 func (s *submission) signable(ctx context.Context) error {
-	access, err := accessOf(s.JobVariables)
+	s.signedElsewhere()
+	access, err := accessOf(s.variables)
 	if err != nil || access != AccessSigned {
 		return err
 	}

@@ -48,8 +48,9 @@ func (c *Client) Work(ctx context.Context, opts worker.Options) error {
 	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: c.path("run"), Environ: withoutPrefect(os.Environ())}))
 	launcher := c.launcher(runs)
 	launcher.Infrastructure = func(poolType string) (*launch.Infrastructure, error) {
-		if _, err := c.infrastructure(poolType); err != nil {
-			return nil, err
+		its, err := c.infrastructure(poolType)
+		if err != nil || poolType != processinfra.Type {
+			return its, err
 		}
 		return infra, nil
 	}

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/flowship/flowship/launch"
@@ -21,13 +24,24 @@ var ErrNoDriver = errors.New("unknown type of infrastructure")
 
 // infrastructure returns where runs of a work pool of this type are executed.
 func (c *Client) infrastructure(poolType string) (*launch.Infrastructure, error) {
+	if infra := c.others[poolType]; infra != nil {
+		return infra, nil
+	}
 	if poolType != processinfra.Type {
-		return nil, fmt.Errorf("%w: %q; want %q", ErrNoDriver, poolType, processinfra.Type)
+		types := slices.Sorted(maps.Keys(c.others))
+		return nil, fmt.Errorf("%w: %q; want %s", ErrNoDriver, poolType, strings.Join(append([]string{strconv.Quote(processinfra.Type)}, quoted(types)...), " or "))
 	}
 	if err := os.MkdirAll(c.path("run"), 0o700); err != nil {
 		return nil, err
 	}
 	return c.infra, nil
+}
+
+func quoted(texts []string) []string {
+	for i := range texts {
+		texts[i] = strconv.Quote(texts[i])
+	}
+	return texts
 }
 
 // workPool returns the pool of that name, or the default one for "". The embedded one is made when

@@ -34,6 +34,8 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
 
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/dockerinfra"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/storage/gcs"
 )
@@ -41,6 +43,14 @@ import (
 // quietDrivers keeps what the cloud SDKs log from standard error: they return it as errors, too,
 // and their lines show URLs in full.
 func quietDrivers() { log.SetOutput(io.Discard) }
+
+// infrastructures are where jobs run, beside local processes. Nothing is connected to before a job
+// is launched there.
+func infrastructures() map[string]*launch.Infrastructure {
+	return map[string]*launch.Infrastructure{
+		dockerinfra.Type: launch.New(dockerinfra.Type, dockerinfra.New(nil)),
+	}
+}
 
 // openers open buckets with given credentials, or as the SDKs for Python find them. A URL with a
 // query, which says itself how it is to be opened, is left to the driver.

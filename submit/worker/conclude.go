@@ -14,27 +14,28 @@ import (
 )
 
 // conclude reads how the run ended, and fills in what nobody told.
-func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost bool) error {
+func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost bool) (again *time.Time, err error) {
+	a.hush()
 	run, err := a.Runs.FlowRun(ctx, a.Run.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	state := run.State
 	if superseded, err := a.superseded(ctx, state, lost); superseded || err != nil {
 		a.end.ExitCode = exitCode(a.end.State.Type, exit.Code)
-		return err
+		return nil, err
 	}
 	record, err := a.record(ctx)
 	if err != nil && !errors.Is(err, execute.ErrNoRecord) {
 		if state.Type == orchestrator.TypeCompleted {
-			return err // its result is not known
+			return nil, err // its result is not known
 		}
 		a.warn(err)
 	}
 	told := record != nil && record.State.Type.Final()
 	if state.Type.Final() && (lost || !told) { // somebody else ended it, and what is left of it is theirs
 		a.ended(&execute.Record{ExitCode: exit.Code}, state)
-		return nil
+		return nil, nil
 	}
 	if !told {
 		record = &execute.Record{ID: a.Run.ID, ExitCode: exit.Code, Started: run.Started, Ended: time.Now().UTC()}
@@ -53,16 +54,19 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 		state.ID = uuid.NewString()
 	case exit.Code == 0 && (state.Type == orchestrator.TypePaused || state.Type == orchestrator.TypeScheduled):
 		a.end.State = state // Prefect's engine has suspended or rescheduled it
-		return nil
+		return nil, nil
 	default:
 		state = orchestrator.NewState(orchestrator.TypeCrashed, "the executor ended without a word about the run, "+exit.Explain())
 	}
 	if told && state.ID == run.State.ID && state.Type == record.State.Type {
 		a.ended(record, state)
-		return nil
+		return nil, nil
 	}
 	record.State = state
-	return a.settle(ctx, record)
+	if again, err := a.retried(ctx, record); again != nil || err != nil {
+		return again, err
+	}
+	return nil, a.settle(ctx, record)
 }
 
 // superseded reports whether the run has ended and goes on for somebody else: it was asked to be run

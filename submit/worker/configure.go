@@ -51,8 +51,16 @@ func (a *attempt) configure(ctx context.Context, pool *orchestrator.WorkPool, co
 	return configuration, nil
 }
 
-// program is how a command line names the program that this is.
-const program = "flowship"
+// programName is how a command line names the program that this is.
+const programName = "flowship"
+
+// program is where the job finds it.
+func (a *attempt) program() string {
+	if a.elsewhere != nil {
+		return a.elsewhere.Program
+	}
+	return a.Executor[0]
+}
 
 // command is the line that the job is to run, or "" for the executor's own. One that is given is an
 // execution launcher's or Prefect's. Where it calls flowship, this program is meant, and a bundle
@@ -60,10 +68,10 @@ const program = "flowship"
 func (a *attempt) command(pool *orchestrator.WorkPool, given string, executor []string) string {
 	words, err := launch.Split(given)
 	switch {
-	case err == nil && len(words) > 0 && words[0] == program && a.Run.Bundle.Digest != "":
+	case err == nil && len(words) > 0 && words[0] == programName && a.Run.Bundle.Digest != "":
 		return launch.Join(executor)
-	case err == nil && len(words) > 0 && words[0] == program:
-		return launch.Join(slices.Concat(a.Executor[:1], words[1:]))
+	case err == nil && len(words) > 0 && words[0] == programName:
+		return launch.Join(slices.Concat([]string{a.program()}, words[1:]))
 	case given != "":
 		return given
 	case executor != nil:

@@ -22,6 +22,17 @@ type Runs interface {
 	orchestrator.Leaser
 	orchestrator.Launched
 	orchestrator.WorkPoolReader
+	orchestrator.LogWriter
+}
+
+// Elsewhere is what a job needs that does not see the files of this machine.
+type Elsewhere struct {
+	Program     string        // path of the flowship program there
+	Command     []string      // of the executor; nil for a run that is no bundle of flowship's
+	Files, Take []launch.File // what is put into the job, and taken from it
+	// Reports says that the executor reaches the orchestrator. Where it does not, who launches it
+	// says how the run gets on, and keeps its output as its logs.
+	Reports bool
 }
 
 // Launcher launches flow runs. It is safe for concurrent use.
@@ -32,6 +43,9 @@ type Launcher struct {
 	Infrastructure func(poolType string) (*launch.Infrastructure, error)
 	// Executor is the start of an executor's command line, "flowship step" in full.
 	Executor []string
+	// Elsewhere, if not nil, returns what a run's job needs in a pool of this type, if it does not
+	// see this machine's files; nil for one that does.
+	Elsewhere func(run *orchestrator.FlowRun, poolType string) (*Elsewhere, error)
 	// Env returns what a run's executor is told beside its command line, as "NAME=value".
 	Env func(flowRunID string, lease orchestrator.Lease) []string
 	// Access returns what gives a run's executor access to the stores, as "NAME=value": it may be
@@ -86,13 +100,29 @@ func (l *Launcher) Launch(ctx context.Context, in Launch) (*End, error) {
 	ctx, stopKeeping := orchestrator.Keep(ctx, l.Runs, in.Lease)
 	defer stopKeeping()
 	defer a.letGo(whole)
+	for {
+		end, again, err := a.once(ctx, whole)
+		if again == nil {
+			return end, err
+		}
+		if err := sleepUntil(ctx, *again); err != nil {
+			return a.notStarted(whole, err, !errors.Is(err, orchestrator.ErrLeaseLost))
+		}
+	}
+}
+
+// once launches the run and sees it to its end, or says when it is to be launched once more.
+func (a *attempt) once(ctx, whole context.Context) (end *End, again *time.Time, err error) {
+	l, in := a.Launcher, a.Launch
 	running, err := a.start(ctx)
 	if err != nil {
-		return a.notStarted(whole, err, ctx.Err() != nil && !errors.Is(err, orchestrator.ErrLeaseLost))
+		end, err = a.notStarted(whole, err, ctx.Err() != nil && !errors.Is(err, orchestrator.ErrLeaseLost))
+		return end, nil, err
 	}
 	if in.Accepted != nil {
 		in.Accepted()
 	}
+	a.begun(whole)
 	ctx, unwatch := a.watch(ctx)
 	exit, err := running.Wait(ctx)
 	unwatch()
@@ -106,26 +136,39 @@ func (l *Launcher) Launch(ctx context.Context, in Launch) (*End, error) {
 		exit, err = a.cancel(whole, running, cause)
 	}
 	if exit == nil {
-		return nil, fmt.Errorf("worker: %w", err)
+		return nil, nil, fmt.Errorf("worker: %w", err)
 	}
 	a.end.Dir, a.end.ExitCode = exit.Dir, exit.Code
 	a.warn(err)
-	if err := a.conclude(whole, exit, stopped, lost); err != nil {
-		return &a.end, fmt.Errorf("worker: %w", err)
+	if again, err = a.conclude(whole, exit, stopped, lost); again != nil || err != nil {
+		return &a.end, again, wrapped(err)
 	}
 	if a.end.State.Type == orchestrator.TypeCrashed && a.end.ExitCode == execute.ExitRefused && l.Refused != nil {
 		a.warn(l.Refused(in.Run))
 	}
-	return &a.end, nil
+	return &a.end, nil, nil
+}
+
+func wrapped(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("worker: %w", err)
 }
 
 // attempt is one call of Launch.
 type attempt struct {
 	*Launcher
 	Launch
-	end   End
-	cause error // why it is being stopped
+	elsewhere *Elsewhere // nil where the job sees this machine's files
+	scribe    *execute.Scribe
+	attempts  int // that were begun
+	end       End
+	cause     error // why it is being stopped
 }
+
+// speaks reports whether the launcher speaks for an executor that cannot.
+func (a *attempt) speaks() bool { return a.elsewhere != nil && !a.elsewhere.Reports }
 
 // Command is the command line that executes a run, without what an execution launcher puts in
 // its place.
@@ -154,6 +197,15 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 	if a.Run.Bundle.Key != "" {
 		command = Command(a.Executor, a.Run)
 	}
+	job := launch.Job{Stdout: a.Stdout, Stderr: a.Stderr}
+	if a.Elsewhere != nil {
+		if a.elsewhere, err = a.Elsewhere(a.Run, pool.Type); err != nil {
+			return nil, err
+		}
+	}
+	if e := a.elsewhere; e != nil {
+		command, job.Files, job.Take = e.Command, e.Files, e.Take
+	}
 	configuration, err := a.configure(ctx, pool, command)
 	if err != nil {
 		return nil, err
@@ -166,17 +218,15 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 		}
 		env = append(env, access...)
 	}
-	running, err := infra.Start(ctx, launch.Job{
-		Command:       command,
-		Configuration: configuration,
-		Env:           env,
-		Name:          a.Run.Name,
-		Labels:        labels(a.Run, pool),
-		Stdout:        a.Stdout,
-		Stderr:        a.Stderr,
-		Keep:          a.Keep,
-	})
+	job.Command, job.Configuration, job.Env = command, configuration, env
+	job.Name, job.Labels, job.Keep = a.Run.Name, labels(a.Run, pool), a.Keep
+	if a.speaks() {
+		a.scribe = execute.NewScribe(ctx, a.Runs, a.Run.ID, a.Stdout, a.Stderr)
+		job.Stdout, job.Stderr = a.scribe.Stdout, a.scribe.Stderr
+	}
+	running, err := infra.Start(ctx, job)
 	if err != nil {
+		a.hush()
 		return nil, err
 	}
 	a.warn(a.Runs.SetInfrastructure(context.WithoutCancel(ctx), a.Run.ID, running.ID()))

@@ -1,0 +1,112 @@
+package submit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/processinfra"
+	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
+	"github.com/flowship/flowship/submit/worker"
+)
+
+// Where jobs that do not see this machine's files find what is put into them.
+const (
+	jobProgram = "/flowship/flowship"
+	jobStore   = "/flowship/store"
+)
+
+// errNoProgram: jobs elsewhere run on Linux.
+var errNoProgram = errors.New("no executor for Linux: build flowship-executor for it, and put it beside this program as flowship-executor-linux-" + runtime.GOARCH)
+
+// elsewhere says what the run's job needs that does not see this machine's files; nil for one that
+// does. A bundle in a folder is copied into the job, and the record out of it; one in an object
+// store the job fetches itself.
+func (c *Client) elsewhere(run *orchestrator.FlowRun, poolType string) (*worker.Elsewhere, error) {
+	if poolType == processinfra.Type {
+		return nil, nil
+	}
+	program, err := c.jobProgram()
+	if err != nil {
+		return nil, err
+	}
+	e := &worker.Elsewhere{
+		Program: jobProgram, Reports: c.onPrefect(),
+		Files: []launch.File{{Path: jobProgram, Source: program, Mode: 0o755}},
+	}
+	if run.Bundle.Key == "" {
+		return e, nil
+	}
+	there := *run
+	if strings.HasPrefix(run.Bundle.URL, "file:") {
+		if err := carry(e, &there); err != nil {
+			return nil, err
+		}
+	}
+	e.Command = worker.Command([]string{jobProgram, "step"}, &there)
+	return e, nil
+}
+
+// carry has the bundle travel with the job.
+func carry(e *worker.Elsewhere, run *orchestrator.FlowRun) error {
+	dir, err := storage.FolderPath(run.Bundle.URL)
+	if err != nil {
+		return err
+	}
+	var note submissionNote
+	if err := json.Unmarshal(run.Submission, &note); err != nil {
+		return fmt.Errorf("what is remembered of the submission: %w", err)
+	}
+	for _, key := range []string{run.Bundle.Key, run.Bundle.FilesKey, note.Program} {
+		if key != "" {
+			e.Files = append(e.Files, launch.File{Path: path.Join(jobStore, key), Source: filepath.Join(dir, filepath.FromSlash(key)), Mode: 0o644})
+		}
+	}
+	results := dir
+	if run.Results != "" {
+		if results, err = storage.FolderPath(run.Results); err != nil {
+			return fmt.Errorf("a bundle in a folder has its result in one: %w", err)
+		}
+	}
+	record := execute.RecordKey(run.ID)
+	here := filepath.Join(results, filepath.FromSlash(record))
+	if err := os.MkdirAll(filepath.Dir(here), 0o700); err != nil {
+		return err
+	}
+	e.Take = append(e.Take, launch.File{Path: path.Join(jobStore, record), Source: here, Mode: 0o600})
+	run.Bundle.URL, run.Results = "file://"+jobStore, ""
+	return nil
+}
+
+// jobProgram is the executor that goes into jobs: the small one beside this program or, where this
+// one can run there, this one.
+func (c *Client) jobProgram() (string, error) {
+	if len(c.executor) == 0 {
+		return "", errNoExecutor
+	}
+	small := filepath.Join(filepath.Dir(c.executor[0]), "flowship-executor-linux-"+runtime.GOARCH)
+	if _, err := os.Stat(small); err == nil {
+		return small, nil
+	}
+	if runtime.GOOS != "linux" {
+		return "", errNoProgram
+	}
+	return c.executor[0], nil
+}
+
+// signedElsewhere has a job that does not see this machine's files, nor its credentials, get at an
+// object store by URLs that are signed for it, unless the invocation says something else.
+func (s *submission) signedElsewhere() {
+	if _, given := s.variables[worker.StorageAccess]; given || s.pool.Type == processinfra.Type || s.step != nil || strings.HasPrefix(s.bucket.URL(), "file:") {
+		return
+	}
+	s.variables[worker.StorageAccess] = AccessSigned
+}
