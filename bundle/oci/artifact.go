@@ -38,7 +38,7 @@ func IsReference(ref string) bool { return strings.HasPrefix(ref, scheme) }
 func parseReference(ref string) (name.Reference, error) {
 	rest, ok := strings.CutPrefix(ref, scheme)
 	host, _, below := strings.Cut(rest, "/")
-	bad := &InvalidError{"bundle", ref, "want " + scheme + "REGISTRY/REPOSITORY:TAG or …@sha256:…, in lower case"}
+	bad := &InvalidError{"bundle", withoutUser(ref), "want " + scheme + "REGISTRY/REPOSITORY:TAG or …@sha256:…, in lower case"}
 	if !ok || !below || !strings.ContainsAny(host, ".:") && host != "localhost" || strings.Contains(host, "@") {
 		return nil, bad
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/flowship/flowship/bundle"
@@ -50,12 +49,12 @@ func openSource(ctx context.Context, base, scratch string, reg *RegistryOptions)
 	}
 	ref, err := name.ParseReference(base)
 	if err != nil {
-		return nil, &InvalidError{"image", base, "neither a file, nor a directory with an OCI layout, nor the name of an image in a registry"}
+		return nil, &InvalidError{"image", withoutUser(base), "neither a file, nor a directory with an OCI layout, nor the name of an image in a registry"}
 	}
 	s = &source{name: base}
-	d, err := remote.Get(ref, reg.remote(ctx)...)
+	d, err := get(ctx, ref, reg)
 	if err != nil {
-		return nil, fmt.Errorf("get image %q: %w", base, explain(err))
+		return nil, fmt.Errorf("get image %q: %w", base, err)
 	}
 	switch {
 	case d.MediaType.IsIndex():

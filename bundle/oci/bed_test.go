@@ -8,10 +8,12 @@ import (
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,17 +125,29 @@ func finder(t *testing.T) func(context.Context, oci.Platform) (string, error) {
 // newBundle builds a bundle of a command with two files.
 func newBundle(t *testing.T) (dir string, b *bundle.Bundle) {
 	t.Helper()
+	return buildBundle(t, map[string]string{"count.sh": "wc -l < data.csv\n", "data.csv": "a,b\n1,2\n"}, "sh", "count.sh")
+}
+
+// newCommand builds a bundle of another command with another file.
+func newCommand(t *testing.T, argv ...string) *bundle.Bundle {
+	t.Helper()
+	_, b := buildBundle(t, map[string]string{"other": "other"}, argv...)
+	return b
+}
+
+func buildBundle(t *testing.T, files map[string]string, argv ...string) (dir string, b *bundle.Bundle) {
+	t.Helper()
 	from, dir := t.TempDir(), t.TempDir()
-	for name, text := range map[string]string{"count.sh": "wc -l < data.csv\n", "data.csv": "a,b\n1,2\n"} {
+	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(from, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c, err := bundle.Collect(t.Context(), from, []string{"count.sh", "data.csv"}, nil)
+	c, err := bundle.Collect(t.Context(), from, slices.Sorted(maps.Keys(files)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	inv := bundle.Invocation{Runtime: bundle.RuntimeExec, Command: []string{"sh", "count.sh"}}
+	inv := bundle.Invocation{Runtime: bundle.RuntimeExec, Command: argv}
 	if _, err := bundle.Build(t.Context(), c, inv, dir, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func (i *Image) finish(indexType types.MediaType) (err error) {
 func tag(text string) (name.Tag, error) {
 	t, err := name.NewTag(text)
 	if err != nil {
-		return name.Tag{}, &InvalidError{"image", text, "want NAME:TAG or REGISTRY/NAME:TAG, in lower case"}
+		return name.Tag{}, &InvalidError{"image", withoutUser(text), "want NAME:TAG or REGISTRY/NAME:TAG, in lower case"}
 	}
 	return t, nil
 }
@@ -143,11 +143,8 @@ func (i *Image) Push(ctx context.Context, name string, opts *RegistryOptions) er
 		return fmt.Errorf("oci: %w", err)
 	}
 	updates := make(chan v1.Update)
-	pushed, counted := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(counted)
-		count(updates, pushed, opts)
-	}()
+	pushed, counted := make(chan struct{}), make(chan int64, 1)
+	go func() { counted <- count(updates, pushed, opts) }()
 	options := append(opts.remote(ctx), remote.WithProgress(updates))
 	if i.index != nil {
 		err = remote.WriteIndex(ref, i.index, options...)
@@ -155,17 +152,17 @@ func (i *Image) Push(ctx context.Context, name string, opts *RegistryOptions) er
 		err = remote.Write(ref, i.parts[0].image, options...)
 	}
 	close(pushed)
-	<-counted
+	at := <-counted
 	if err != nil {
 		return fmt.Errorf("oci: push image %q: %w", name, explain(err))
 	}
+	opts.progress(i.size - at) // the client forgets manifests, and the last bytes of a layer
 	return nil
 }
 
 // count passes on what a push says of its progress, until it is done: the channel is not closed in
-// every case.
-func count(updates <-chan v1.Update, done <-chan struct{}, opts *RegistryOptions) {
-	at := int64(0)
+// every case. It returns how far it came.
+func count(updates <-chan v1.Update, done <-chan struct{}, opts *RegistryOptions) (at int64) {
 	for {
 		select {
 		case u := <-updates:
@@ -174,7 +171,7 @@ func count(updates <-chan v1.Update, done <-chan struct{}, opts *RegistryOptions
 				at = u.Complete
 			}
 		case <-done:
-			return
+			return at
 		}
 	}
 }

@@ -102,10 +102,11 @@ func (e *engine) load(ctx context.Context, img *Image, name string) error {
 	}()
 	err := e.post(ctx, r)
 	r.CloseWithError(errUnread)
-	if writeErr := <-written; writeErr != nil && !errors.Is(writeErr, errUnread) {
-		return writeErr
+	writeErr := <-written
+	if writeErr == nil || errors.Is(writeErr, errUnread) || errors.Is(writeErr, io.ErrClosedPipe) {
+		return err // which says why it read no further
 	}
-	return err
+	return writeErr
 }
 
 var errUnread = errors.New("the engine read no further")

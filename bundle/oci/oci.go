@@ -52,8 +52,11 @@ import (
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/flowship/flowship/bundle"
 )
 
 // Errors that callers branch on; they come wrapped with what they are about. What is wrong with a
@@ -177,4 +180,31 @@ func cut(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EPIPE) ||
 		errors.As(err, &network) || errors.As(err, &request)
+}
+
+// withoutUser hides what stands before an @ in the place of a registry, where no name has any.
+func withoutUser(text string) string {
+	scheme, rest := "", text
+	if i := strings.Index(text, "://"); i >= 0 {
+		scheme, rest = text[:i+3], text[i+3:]
+	}
+	host, below, found := strings.Cut(rest, "/")
+	if i := strings.LastIndexByte(host, '@'); i >= 0 && found {
+		return scheme + "…" + host[i:] + "/" + below
+	}
+	return text
+}
+
+// get asks a registry for what a name means.
+func get(ctx context.Context, ref name.Reference, opts *RegistryOptions) (*remote.Descriptor, error) {
+	d, err := remote.Get(ref, opts.remote(ctx)...)
+	if err == nil {
+		return d, nil
+	}
+	err = explain(err)
+	said, ok := errors.AsType[*registryError](err)
+	if _, digest := ref.(name.Digest); ok && digest && said.kind == nil {
+		return nil, &bundle.Error{Kind: bundle.KindTampered, Path: ref.String(), Reason: "the registry sent something else", Err: err}
+	}
+	return nil, err
 }

@@ -93,9 +93,9 @@ func find(ctx context.Context, ref string, opts *RegistryOptions) (*fetching, er
 	if err != nil {
 		return nil, err
 	}
-	d, err := remote.Get(r, opts.remote(ctx)...)
+	d, err := get(ctx, r, opts)
 	if err != nil {
-		if err = explain(err); errors.Is(err, ErrNotFound) {
+		if errors.Is(err, ErrNotFound) {
 			return nil, &bundle.Error{Kind: bundle.KindNotFound, Path: ref, Err: err}
 		}
 		return nil, fmt.Errorf("get %q: %w", ref, err)
@@ -169,29 +169,29 @@ func (f *fetching) fetch(ctx context.Context, dir string) (*bundle.Bundle, error
 	return b, nil
 }
 
-// attempts is how often a layer is asked for whose connection breaks off.
+// attempts is how often a layer is asked for whose connection breaks off on the way. The client
+// itself asks again only where there was no answer.
 const attempts = 3
 
 func (f *fetching) fetchLayer(ctx context.Context, l v1.Descriptor, path string) error {
-	var err error
-	for range attempts {
-		if err = f.fetchOnce(ctx, l, path); err == nil || !cut(err) || ctx.Err() != nil {
-			break
+	for attempt := 1; ; attempt++ {
+		from, err := remote.Layer(f.repo.Digest(l.Digest.String()), f.opts.remote(ctx)...)
+		if err != nil {
+			return err
+		}
+		r, err := from.Compressed()
+		if err != nil {
+			return err
+		}
+		err = errors.Join(f.write(ctx, r, l, path), r.Close())
+		if err == nil || !cut(err) || ctx.Err() != nil || attempt == attempts {
+			return err
 		}
 	}
-	return err
 }
 
-func (f *fetching) fetchOnce(ctx context.Context, l v1.Descriptor, path string) (err error) {
-	from, err := remote.Layer(f.repo.Digest(l.Digest.String()), f.opts.remote(ctx)...)
-	if err != nil {
-		return err
-	}
-	r, err := from.Compressed()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
+// write writes what comes of a layer to a file, and proves that it is the layer.
+func (f *fetching) write(ctx context.Context, r io.Reader, l v1.Descriptor, path string) (err error) {
 	out, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
