@@ -62,12 +62,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	opts.Signals, opts.Results, opts.Stdout, opts.Stderr = signals, step.Results, stdout, stderr
 	record, err := execute.Run(ctx, step.URL, step.Key, step.Digest, opts)
-	switch {
-	case err != nil:
+	if err != nil {
 		fmt.Fprintln(stderr, "error:", err)
-		if record == nil || record.ExitCode == 0 {
-			return execute.ExitUnavailable
-		}
+	}
+	if record == nil || err != nil && record.ExitCode == 0 {
+		return execute.ExitUnavailable
 	}
 	return record.ExitCode
 }
