@@ -40,6 +40,9 @@ type Invocation struct {
 	Dependencies string          // requirement lines for the job's environment, may be empty
 	Include      []string        // the include patterns that selected the files
 	Source       bool            // the entrypoint's own source was packed beside them
+	// FlowOptions, python: are those of Prefect's Flow.with_options, for the flow to be run with.
+	// Values are as for [pickle.WithOptions].
+	FlowOptions map[string]any
 }
 
 // Program names a Go flow's executable in the same storage.
@@ -118,6 +121,12 @@ func NewDocument(inv Invocation, m *Manifest, archive *Archive) (*Document, erro
 	function := pickle.None()
 	if inv.Runtime == RuntimePython {
 		function = pickle.Entrypoint(inv.Entrypoint)
+		if len(inv.FlowOptions) > 0 {
+			var err error
+			if function, err = pickle.WithOptions(function, inv.FlowOptions); err != nil {
+				return nil, fmt.Errorf("bundle: %w", err)
+			}
+		}
 	}
 	d.Function = encodePickle(function)
 	// An empty context keeps the submitter's settings, secrets among them, at home.

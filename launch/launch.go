@@ -15,7 +15,8 @@
 //
 // What a job looks like is said in Prefect's terms. A work pool has a base job template
 // ([Template]); job variables fill it, and whatever the template does not have, or does not
-// allow, is refused before anything starts. A [Launcher] takes the place of the first words of
+// allow, is refused before anything starts. What they take from a Prefect server's blocks and
+// variables, [References] knows. A [Launcher] takes the place of the first words of
 // the command lines that a pool's steps ([Step]) make. [Settings] are job variables in the form
 // of Prefect's old flow runners.
 //

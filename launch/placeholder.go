@@ -183,10 +183,9 @@ func path(name string) []string {
 	return strings.Split(strings.ReplaceAll(strings.ReplaceAll(name, "[", "."), "]", ""), ".")
 }
 
-// lookup follows a path into the values. What looks like a number is the index of an element,
-// from the end if it is negative, and never the key of an object.
-func lookup(values map[string]any, name string) (any, bool) {
-	var v any = values
+// lookup follows a path into a value. What looks like a number is the index of an element, or of a
+// character of a text, from the end if it is negative, and never the key of an object.
+func lookup(v any, name string) (any, bool) {
 	for _, key := range path(name) {
 		i, err := strconv.Atoi(key)
 		switch at := v.(type) {
@@ -203,6 +202,15 @@ func lookup(values map[string]any, name string) (any, bool) {
 				return nil, false
 			}
 			v = at[i]
+		case string:
+			characters := []rune(at)
+			if i < 0 {
+				i += len(characters)
+			}
+			if err != nil || i < 0 || i >= len(characters) {
+				return nil, false
+			}
+			v = string(characters[i])
 		default:
 			return nil, false
 		}

@@ -2,6 +2,7 @@ package launch
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -188,14 +189,25 @@ func merge(under, over any) any {
 // Numbers are [json.Number]. The values of env are strings, or nil for a variable that the job
 // is not to have. What only a Prefect server knows is an error.
 func (t *Template) Resolve(variables map[string]any) (map[string]any, error) {
-	configuration, err := t.resolve(variables)
+	return t.ResolveWith(context.Background(), variables, nil)
+}
+
+// ResolveWith is [Template.Resolve] with what a Prefect server knows; nil knows nothing. It is put
+// in last, where the values of job variables name it, and not resolved again.
+//
+// {"$ref": {"block_document_id": …}} becomes the block's data, "{{ prefect.blocks.TYPE.NAME }}" too
+// or, when that is a "value" alone, the value; with a path behind the name, what is there. Within
+// a longer text it has to be neither an object nor a list. "{{ prefect.variables.NAME }}" becomes
+// the variable's value, and is empty where there is no such variable.
+func (t *Template) ResolveWith(ctx context.Context, variables map[string]any, refs References) (map[string]any, error) {
+	configuration, err := t.resolve(ctx, variables, refs)
 	if err != nil {
 		return nil, fmt.Errorf("launch: %w", err)
 	}
 	return configuration, nil
 }
 
-func (t *Template) resolve(variables map[string]any) (map[string]any, error) {
+func (t *Template) resolve(ctx context.Context, variables map[string]any, refs References) (map[string]any, error) {
 	given, err := t.values(variables)
 	if err != nil {
 		return nil, err
@@ -214,10 +226,8 @@ func (t *Template) resolve(variables map[string]any) (map[string]any, error) {
 	}
 	filled, _ := fill(template, values)
 	configuration := filled.(map[string]any)
-	for _, name := range slices.Sorted(maps.Keys(configuration)) {
-		if what := unknowable(configuration[name]); what != "" {
-			return nil, &VariableError{Name: name, Reason: what + " needs a Prefect server"}
-		}
+	if err := resolveReferences(ctx, configuration, refs); err != nil {
+		return nil, err
 	}
 	if configuration["env"] == nil {
 		delete(configuration, "env")

@@ -58,12 +58,14 @@ func (c *Client) storeOf(pool *orchestrator.WorkPool) (storeURL, credentials str
 	if steps.credentials != "" {
 		credentials = s.option(steps.credentials)
 	}
-	switch steps.kind {
-	case StorageS3:
+	switch named := c.onPrefect() && credentials != ""; {
+	case named:
+		storeURL, err = bucketURL(steps.scheme, place, url.Values{blockParameter: {credentials}})
+	case steps.kind == StorageS3:
 		storeURL, err = s3URL(place, os.Getenv)
-	case StorageGCS:
-		storeURL, err = bucketURL("gs", place, nil)
-	case StorageAzure:
+	case steps.kind == StorageGCS:
+		storeURL, err = bucketURL(steps.scheme, place, nil)
+	case steps.kind == StorageAzure:
 		storeURL, err = azureURL(place, os.Getenv)
 	default:
 		if !filepath.IsAbs(place) {
@@ -136,8 +138,8 @@ func (c *Client) openBucket(ctx context.Context, pool *orchestrator.WorkPool) (*
 
 // openStore opens a store once, and makes a folder if need be.
 func (c *Client) openStore(ctx context.Context, storeURL string) (*bucket, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.opening.Lock()
+	defer c.opening.Unlock()
 	if b := c.buckets[storeURL]; b != nil {
 		return b, nil
 	}

@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 	"github.com/flowship/flowship/launch/processinfra"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/orchestrator"
-	"github.com/flowship/flowship/submit/orchestrator/local"
+	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
 // ClientOptions are the options of [OpenClient]; nil is the default.
@@ -28,6 +29,9 @@ type ClientOptions struct {
 	// Storage is how stores are opened; nil is the default. A folder to store in is made in any
 	// case.
 	Storage *storage.OpenOptions
+	// Prefect are the settings of the Prefect server where flow runs and work pools live; nil is
+	// the embedded default. See [prefect.Discover].
+	Prefect *prefect.Settings
 	// Grace is how long a run that is cancelled may take to end after SIGINT, and again after
 	// SIGTERM; 0 means 10 seconds.
 	Grace time.Duration
@@ -45,6 +49,7 @@ type Client struct {
 	itself   bool     // the executor is this program, see [OwnExecutor]
 	executor []string // see needExecutor
 	storage  *storage.OpenOptions
+	prefect  *prefect.Settings // nil for the embedded default
 	grace    time.Duration
 	length   time.Duration // of a lease
 	cache    *bundle.Cache // nil without a place for it
@@ -56,10 +61,13 @@ type Client struct {
 	mu       sync.Mutex // guards what is there when first needed
 	runs     backend
 	watching *orchestrator.Watcher
-	buckets  map[string]*bucket // by URL
+
+	opening sync.Mutex         // guards buckets; a bucket may need runs to be opened
+	buckets map[string]*bucket // by URL
 }
 
-// OpenClient returns a client of the embedded default. It touches nothing yet.
+// OpenClient returns a client of the embedded default, or of a Prefect server. It touches nothing
+// yet.
 func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 	if opts == nil {
 		opts = &ClientOptions{}
@@ -68,7 +76,14 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
-	c := &Client{home: opts.Home, state: state, executor: opts.Executor, storage: opts.Storage, grace: opts.Grace, length: opts.Lease, buckets: map[string]*bucket{}}
+	c := &Client{
+		home: opts.Home, state: state, executor: opts.Executor, storage: opts.Storage, prefect: opts.Prefect,
+		grace: opts.Grace, length: opts.Lease, buckets: map[string]*bucket{},
+	}
+	if c.prefect != nil {
+		c.storage = withBlocks(opts.Storage, c.block)
+		c.length = cmp.Or(c.length, prefectLease)
+	}
 	if cache, err := CacheDir(opts.Home); err == nil { // else slower, no less right
 		c.cache = bundle.OpenCache(cache)
 	}
@@ -108,17 +123,22 @@ var errClosed = errors.New("the client is closed")
 // for the end of a run are told that it is closed. What was submitted goes on.
 func (c *Client) Close() error {
 	c.end()
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.opening.Lock()
+	defer c.opening.Unlock()
 	var errs []error
-	if c.runs != nil {
-		errs = append(errs, c.runs.Close())
-	}
 	for _, b := range c.buckets {
 		errs = append(errs, b.Close())
 	}
-	c.runs, c.watching = nil, nil
 	clear(c.buckets)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.watching != nil {
+		c.watching.Close()
+	}
+	if c.runs != nil {
+		errs = append(errs, c.runs.Close())
+	}
+	c.runs, c.watching = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -130,7 +150,7 @@ func (c *Client) openRuns(ctx context.Context) (backend, error) {
 		return nil, fmt.Errorf("submit: %w", errClosed)
 	}
 	if c.runs == nil {
-		runs, err := local.Open(ctx, databasePath(c.state), nil)
+		runs, err := openBackend(ctx, c.prefect, databasePath(c.state))
 		if err != nil {
 			return nil, fmt.Errorf("submit: %w", err)
 		}
@@ -138,6 +158,9 @@ func (c *Client) openRuns(ctx context.Context) (backend, error) {
 	}
 	return c.runs, nil
 }
+
+// onPrefect reports whether flow runs live on a Prefect server.
+func (c *Client) onPrefect() bool { return c.prefect != nil }
 
 // currentRuns returns the orchestrator, after it has ended the runs that nobody looks after any
 // more.

@@ -64,10 +64,11 @@ func (c *Client) startLauncher(ctx context.Context, id string) (accepted bool, e
 		return false, err
 	}
 	defer r.Close()
-	cmd := &exec.Cmd{
-		Path: path, Args: slices.Concat(c.executor, []string{"launch", "--id", id}), Stdout: w,
-		Env: append(os.Environ(), c.environ(id, orchestrator.Lease{})...),
+	env := append(os.Environ(), c.environ(id, orchestrator.Lease{})...)
+	if c.onPrefect() {
+		env = append(env, c.prefect.Environ()...)
 	}
+	cmd := &exec.Cmd{Path: path, Args: slices.Concat(c.executor, []string{"launch", "--id", id}), Stdout: w, Env: env}
 	detached(cmd)
 	err = cmd.Start()
 	w.Close()

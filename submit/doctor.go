@@ -16,6 +16,7 @@ import (
 
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
 // FindingStatus says how bad a finding is.
@@ -49,7 +50,7 @@ func (c *Client) Examine(ctx context.Context, opts *ExamineOptions) []Finding {
 		opts = &ExamineOptions{}
 	}
 	e := &examination{Client: c, url: opts.URL}
-	if e.home() && e.database(ctx) && opts.URL == "" {
+	if e.home() && e.backend(ctx) && opts.URL == "" {
 		e.workPool(ctx, opts.Pool)
 	}
 	if e.url != "" {
@@ -89,7 +90,11 @@ func (e *examination) home() bool {
 	return true
 }
 
-func (e *examination) database(ctx context.Context) bool {
+// backend looks at where flow runs live.
+func (e *examination) backend(ctx context.Context) bool {
+	if e.onPrefect() {
+		return e.server(ctx)
+	}
 	runs, err := e.openRuns(ctx)
 	if err == nil {
 		_, err = runs.WorkPools(ctx)
@@ -99,6 +104,29 @@ func (e *examination) database(ctx context.Context) bool {
 		return false
 	}
 	e.add("database", FindingOK, databasePath(e.state), "")
+	return true
+}
+
+// server asks the Prefect server for its version, and for something that takes a login.
+func (e *examination) server(ctx context.Context) bool {
+	shown := storage.Redact(e.prefect.APIURL)
+	api, err := e.api(ctx)
+	version := ""
+	if err == nil {
+		version, err = api.ServerVersion(ctx)
+	}
+	if err == nil {
+		_, err = api.WorkPools(ctx)
+	}
+	if err != nil {
+		do := "look at PREFECT_API_URL and the active profile, and whether the server runs"
+		if errors.Is(err, prefect.ErrUnauthorized) {
+			do = "look at PREFECT_API_KEY or PREFECT_API_AUTH_STRING, and at the active profile"
+		}
+		e.add("server", FindingFailed, err.Error(), do)
+		return false
+	}
+	e.add("server", FindingOK, fmt.Sprintf("%s is Prefect %s", shown, version), "")
 	return true
 }
 

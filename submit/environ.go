@@ -17,11 +17,16 @@ const (
 	envState    = "FLOWSHIP_STATE"    // the state directory of the flow run
 	envScratch  = processinfra.EnvScratch
 	envStop     = processinfra.EnvStop
+	// As Prefect's own workers call the flow run.
+	envPrefectRun = "PREFECT__FLOW_RUN_ID"
 )
 
 // environ is what an executor, or who launches it, is told beside its command line.
 func (c *Client) environ(flowRunID string, lease orchestrator.Lease) []string {
-	env := []string{envExecutes + "=" + flowRunID, envState + "=" + c.state}
+	env := []string{envExecutes + "=" + flowRunID, envState + "="}
+	if !c.onPrefect() {
+		env[1] += c.state
+	}
 	if lease.Length > 0 {
 		env = append(env, envLease+"="+lease.Length.String())
 	}
@@ -33,6 +38,23 @@ func (c *Client) environ(flowRunID string, lease orchestrator.Lease) []string {
 		if abs, err := filepath.Abs(python); err == nil {
 			env = append(env, execute.EnvPython+"="+abs)
 		}
+	}
+	return env
+}
+
+// settings are what a run's job finds in its environment where the pool and the run leave room
+// for it: how it reaches the Prefect server, and what Prefect's own workers say about the run.
+// None of this process's other settings are among them.
+func (c *Client) settings(run *orchestrator.FlowRun) []string {
+	if !c.onPrefect() {
+		return nil
+	}
+	env := append(c.prefect.Environ(), envPrefectRun+"="+run.ID, "PREFECT__FLOW_ID="+run.FlowID)
+	if run.Flow != "" {
+		env = append(env, "PREFECT__FLOW_NAME="+run.Flow)
+	}
+	if run.DeploymentID != "" {
+		env = append(env, "PREFECT__DEPLOYMENT_ID="+run.DeploymentID)
 	}
 	return env
 }

@@ -26,7 +26,7 @@ type environment struct {
 	program ownProgram
 
 	mu      sync.Mutex
-	clients map[string]*Client // by state directory
+	clients map[string]*Client // by state directory and address of the server
 }
 
 // client returns the client for what the environment says now. It stays open: futures hold on to
@@ -37,12 +37,19 @@ func (e *environment) client(ctx context.Context) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	settings, err := PrefectSettings()
+	if err != nil {
+		return nil, err
+	}
+	if settings != nil {
+		state += "\x00" + settings.APIURL
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if c := e.clients[state]; c != nil {
 		return c, nil
 	}
-	c, err := OpenClient(ctx, &ClientOptions{Home: home})
+	c, err := OpenClient(ctx, &ClientOptions{Home: home, Prefect: settings})
 	if err != nil {
 		return nil, err
 	}

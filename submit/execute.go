@@ -2,18 +2,14 @@ package submit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"time"
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
-	"github.com/flowship/flowship/submit/orchestrator"
-	"github.com/flowship/flowship/submit/orchestrator/local"
 )
 
 // Step is what the command line of an executor says.
@@ -32,8 +28,8 @@ type Step struct {
 
 // Execute is the whole of an executor's process: it runs the step in the current directory, as
 // [execute.Run] says, and tells the flow runs of the embedded default how it went, if the
-// environment says that this is one of theirs. If it is not, and PREFECT_API_URL is set, it is one
-// of Prefect's, as [execute.RunForPrefect] says. Signed URLs in the environment, see
+// environment says that this is one of theirs. One of a Prefect server's is run as
+// [execute.RunForPrefect] says; without a digest, that which the server keeps counts. Signed URLs in the environment, see
 // [AccessSigned], stand in place of the stores. Signals to the process are passed on to the
 // command; that ctx ends is of no account. When somebody else ends the run, the command is
 // stopped.
@@ -74,38 +70,19 @@ func executeStep(ctx context.Context, step Step) (*execute.Record, error) {
 		}
 		opts.Signed = signed
 	}
-	// Without a flow run, the other variables are leftovers of an environment further up.
-	if opts.FlowRunID = os.Getenv(envExecutes); opts.FlowRunID != "" {
-		opts.Scratch, opts.Grouped = os.Getenv(envScratch), grouped()
-		state := os.Getenv(envState)
-		if !filepath.IsAbs(state) {
-			return nil, fmt.Errorf("submit: %s: %q is not an absolute path", envState, state)
-		}
-		runs, err := local.Open(ctx, databasePath(state), nil)
-		if err != nil {
-			return nil, fmt.Errorf("submit: %w", err)
-		}
-		defer runs.Close()
-		opts.Runs, opts.Logs = runs, runs
-		length, _ := time.ParseDuration(os.Getenv(envLease))
-		lease := orchestrator.NewLease("executor", length)
-		if err := runs.Hold(ctx, opts.FlowRunID, lease); err != nil {
-			return nil, notToBeRun(opts.FlowRunID, err)
-		}
-		held, stopKeeping := orchestrator.Keep(ctx, runs, lease)
-		defer stopKeeping()
-		ctx = held
-	} else if os.Getenv("PREFECT_API_URL") != "" {
-		code, err := execute.RunForPrefect(ctx, step.URL, step.Key, step.Digest, opts)
+	p, err := attach(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	if p.prefect != nil {
+		opts.Storage = withBlocks(opts.Storage, p.prefect.block)
+		code, err := p.runForPrefect(step.URL, step.Key, step.Digest, opts)
 		return &execute.Record{ExitCode: code}, err
 	}
-	return execute.Run(ctx, step.URL, step.Key, step.Digest, opts)
-}
-
-// notToBeRun: the executor could not take its lease.
-func notToBeRun(flowRunID string, err error) error {
-	if errors.Is(err, orchestrator.ErrLeaseLost) || errors.Is(err, orchestrator.ErrNotFound) {
-		return &bundle.Error{Kind: bundle.KindRefused, Path: flowRunID, Reason: "the flow run is not to be run", Err: err}
+	if opts.FlowRunID = p.id; p.id != "" {
+		opts.Scratch, opts.Grouped = os.Getenv(envScratch), grouped()
+		opts.Runs, opts.Logs = p.runs, p.runs
 	}
-	return fmt.Errorf("submit: %w", err)
+	return execute.Run(p.ctx, step.URL, step.Key, step.Digest, opts)
 }

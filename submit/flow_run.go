@@ -36,13 +36,8 @@ func (c *Client) FlowRun(ctx context.Context, ref string) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("submit: flow run %q: %w", stored.ID, err)
 	}
-	record, err := c.readRecord(ctx, stored)
-	switch {
-	case errors.Is(err, execute.ErrNoRecord):
-	case err != nil:
+	if err := c.addOutcome(ctx, run, stored); err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
-	default:
-		run.Result, run.ExitCode = record.Result, record.ExitCode
 	}
 	return run, nil
 }
@@ -58,44 +53,6 @@ func (c *Client) States(ctx context.Context, id string) ([]orchestrator.State, e
 		return nil, fmt.Errorf("submit: %w", err)
 	}
 	return states, nil
-}
-
-// EndedError: a flow run has no result because it did not end COMPLETED.
-type EndedError struct {
-	Name  string // of the flow run
-	State orchestrator.State
-}
-
-func (e *EndedError) Error() string {
-	s := fmt.Sprintf("flow run %q ended %s", e.Name, e.State.Name)
-	if e.State.Message != "" {
-		s += ": " + e.State.Message
-	}
-	return s
-}
-
-// Result returns what the flow run that ref means, as for [Client.FlowRun], resulted in: JSON,
-// null if it completed without a result. It is orchestrator.ErrUnfinished as long as the run
-// goes on, and an *[EndedError] if it did not complete.
-func (c *Client) Result(ctx context.Context, ref string) (json.RawMessage, error) {
-	run, err := c.findFlowRun(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	switch t := run.State.Type; {
-	case !t.Final():
-		return nil, fmt.Errorf("submit: %q: %w: it is %s", run.ID, orchestrator.ErrUnfinished, run.State.Name)
-	case t != orchestrator.TypeCompleted:
-		return nil, &EndedError{Name: run.Name, State: run.State}
-	}
-	record, err := c.readRecord(ctx, run)
-	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
-	if record.Result == nil {
-		return json.RawMessage("null"), nil
-	}
-	return record.Result, nil
 }
 
 // DeleteFlowRun forgets the flow run that ref means, as for [Client.FlowRun], its result and its
@@ -138,6 +95,9 @@ func (c *Client) findFlowRun(ctx context.Context, ref string) (*orchestrator.Flo
 
 // readRecord returns what the run left, or execute.ErrNoRecord.
 func (c *Client) readRecord(ctx context.Context, run *orchestrator.FlowRun) (*execute.Record, error) {
+	if resultsURL(run) == "" {
+		return nil, execute.ErrNoRecord
+	}
 	return execute.ReadRecord(ctx, resultsURL(run), run.ID, c.storage)
 }
 
@@ -163,6 +123,9 @@ func (c *Client) deleteRecord(ctx context.Context, run *orchestrator.FlowRun) er
 }
 
 func (c *Client) deleteObject(ctx context.Context, url, key string) error {
+	if url == "" {
+		return nil
+	}
 	store, err := c.openStored(ctx, url)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
@@ -180,8 +143,10 @@ func (c *Client) deleteObject(ctx context.Context, url, key string) error {
 // runOf is a run as it was recorded.
 func runOf(r *orchestrator.FlowRun) (*Run, *submissionNote, error) {
 	var note submissionNote
-	if err := json.Unmarshal(r.Submission, &note); err != nil {
-		return nil, nil, err
+	if len(r.Submission) > 0 { // one of Prefect's own has nothing to be remembered
+		if err := json.Unmarshal(r.Submission, &note); err != nil {
+			return nil, nil, err
+		}
 	}
 	run := &Run{
 		ID: r.ID, Name: r.Name, WorkPool: r.WorkPool, Parameters: r.Parameters, Timings: note.Timings,

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/worker"
 )
@@ -24,7 +26,7 @@ func (e *LaunchError) Unwrap() error { return e.Err }
 
 // newSubmission begins one of the three ways in.
 func (c *Client) newSubmission(inv Invocation, m mode) *submission {
-	return &submission{Client: c, Invocation: inv, mode: m, watch: stopwatch{time.Now()}}
+	return &submission{Client: c, Invocation: inv, mode: m, watch: stopwatch{time.Now()}, key: uuid.NewString(), undraft: func() {}}
 }
 
 // Run packs the files, has the command or the flow run and waits for it: a direct call.
@@ -46,12 +48,25 @@ func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
 		Run: s.created, Lease: s.lease, Stdout: s.Stdout, Stderr: s.Stderr, Keep: s.Keep, Kill: s.Kill,
 		Accepted: func() { launched, s.run.Timings.Launch = true, s.watch.lap() },
 	})
+	if end != nil && err == nil && !end.State.Type.Final() {
+		err = fmt.Errorf("flow run %q is %s, and goes on without this process", s.run.ID, end.State.Name)
+	}
 	if end == nil || !end.State.Type.Final() {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
 	s.run.Timings.Run = s.watch.lap()
 	s.refresh(context.WithoutCancel(ctx))
 	s.run.State, s.run.Result, s.run.ExitCode, s.run.Dir = end.State, end.Result, end.ExitCode, end.Dir
+	if s.run.Result == nil && end.State.Type == orchestrator.TypeCompleted && s.onPrefect() {
+		s.run.Result, err = s.Result(context.WithoutCancel(ctx), s.run.ID)
+		if errors.Is(err, ErrNotPersisted) {
+			s.warn(err)
+			err = nil
+		}
+		if err != nil {
+			return &s.run, err
+		}
+	}
 	for _, w := range end.Warnings {
 		s.warn(fmt.Errorf("submit: %w", w))
 	}
@@ -116,6 +131,8 @@ func (c *Client) launcher(runs backend) *worker.Launcher {
 		Executor:       c.executor,
 		Env:            c.environ,
 		Access:         c.access,
+		Settings:       c.settings,
+		References:     c.references(),
 		Grace:          c.grace,
 		Lease:          c.length,
 		Storage:        c.storage,

@@ -193,14 +193,14 @@ func (m *Module) Run(ctx context.Context, opts *ModuleOptions) (exitCode int, er
 	return exitCode, nil
 }
 
-// open says where the bucket is and how it is opened.
-func (m *Module) open(ctx context.Context, opts *ModuleOptions) (address string, open *storage.OpenOptions, err error) {
+// open says where the bucket is and how it is opened; read reads the block of credentials.
+func (m *Module) open(ctx context.Context, opts *ModuleOptions, read readBlock) (address string, open *storage.OpenOptions, err error) {
 	if !bucketName.MatchString(m.bucket) {
 		return "", nil, &pythonError{"ValueError", fmt.Sprintf("Invalid bucket name %q", m.bucket), nil}
 	}
 	open = &storage.OpenOptions{Openers: opts.Openers}
 	if m.block != "" {
-		if open.Credentials, err = blockCredentials(ctx, m.kind.slug, m.block, opts.Warn); err != nil {
+		if open.Credentials, err = credentialsIn(ctx, read, m.kind.slug, m.block); err != nil {
 			return "", nil, &pythonError{"ValueError", err.Error(), err}
 		}
 	}
@@ -218,7 +218,16 @@ func (m *Module) runUpload(ctx context.Context, opts *ModuleOptions) error {
 	if key == "" {
 		key = filepath.Base(m.file)
 	}
-	address, open, err := m.open(ctx, opts)
+	var read readBlock
+	if m.block != "" {
+		server, err := discover(opts.Warn)
+		if err != nil {
+			return m.failed(&pythonError{"ValueError", err.Error(), err})
+		}
+		defer server.close()
+		read = server.block
+	}
+	address, open, err := m.open(ctx, opts, read)
 	if err != nil {
 		return m.failed(err)
 	}
@@ -232,10 +241,13 @@ func (m *Module) runExecute(ctx context.Context, opts *ModuleOptions) (int, erro
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, execute.PassedOn()...)
 	defer signal.Stop(signals)
-	ctx = context.WithoutCancel(ctx)
 	how := &execute.Options{Signals: signals, Warn: opts.Warn}
+	p, err := attach(context.WithoutCancel(ctx), opts.Warn)
+	if err != nil {
+		return 1, m.failed(err)
+	}
+	defer p.close()
 	var address, key string
-	var err error
 	if m.kind.scheme == "" {
 		// The document lies in a folder, which is a store.
 		if address, err = storage.FolderURL(filepath.Dir(m.key)); err != nil {
@@ -243,12 +255,12 @@ func (m *Module) runExecute(ctx context.Context, opts *ModuleOptions) (int, erro
 		}
 		key = filepath.Base(m.key)
 	} else {
-		if address, how.Storage, err = m.open(ctx, opts); err != nil {
+		if address, how.Storage, err = m.open(p.ctx, opts, p.readBlock()); err != nil {
 			return 1, m.failed(err)
 		}
 		key = m.key
 	}
-	code, err := execute.RunForPrefect(ctx, address, key, m.digest, how)
+	code, err := p.runForPrefect(address, key, m.digest, how)
 	if err != nil {
 		return code, m.failed(m.phase(err))
 	}

@@ -33,6 +33,7 @@ const storageUnknown StorageType = "Unknown"
 // stores them on a work pool.
 type storageSteps struct {
 	kind              StorageType
+	scheme            string // of the URLs of its buckets; "" for folders
 	mark              string // part of both modules' names
 	upload, execution string // modules
 	place             string // option: the bucket, container or folder
@@ -44,15 +45,15 @@ type storageSteps struct {
 func storageTypes() []storageSteps {
 	return []storageSteps{
 		{
-			kind: StorageS3, mark: "prefect_aws", place: "bucket", credentials: "aws_credentials_block_name", requires: "prefect-aws",
+			kind: StorageS3, scheme: "s3", mark: "prefect_aws", place: "bucket", credentials: "aws_credentials_block_name", requires: "prefect-aws",
 			upload: "prefect_aws.experimental.bundles.upload", execution: "prefect_aws.experimental.bundles.execute",
 		},
 		{
-			kind: StorageGCS, mark: "prefect_gcp", place: "bucket", credentials: "gcp_credentials_block_name", requires: "prefect-gcp",
+			kind: StorageGCS, scheme: "gs", mark: "prefect_gcp", place: "bucket", credentials: "gcp_credentials_block_name", requires: "prefect-gcp",
 			upload: "prefect_gcp.experimental.bundles.upload", execution: "prefect_gcp.experimental.bundles.execute",
 		},
 		{
-			kind: StorageAzure, mark: "prefect_azure", place: "container", credentials: "azure_blob_storage_credentials_block_name", requires: "prefect-azure",
+			kind: StorageAzure, scheme: "azblob", mark: "prefect_azure", place: "container", credentials: "azure_blob_storage_credentials_block_name", requires: "prefect-azure",
 			needsCredentials: true,
 			upload:           "prefect_azure.experimental.bundles.upload", execution: "prefect_azure.experimental.bundles.execute",
 		},
@@ -137,6 +138,9 @@ func (c *Client) ConfigureStorage(ctx context.Context, name string, settings Sto
 		return fmt.Errorf("submit: %w", &InvalidError{fmt.Sprintf("unknown type of storage %q", settings.Type)})
 	}
 	steps := &storageTypes()[i]
+	if steps.kind == StorageLocal && c.onPrefect() {
+		return fmt.Errorf("submit: work pool %q: %w", name, &InvalidError{"a folder stores the bundles of embedded work pools only: workers of a Prefect server may be elsewhere"})
+	}
 	if steps.kind == StorageLocal && strings.TrimSpace(settings.Place) != "" {
 		if settings.Place, err = makeFolder(settings.Place); err != nil {
 			return fmt.Errorf("submit: %w", err)
@@ -150,7 +154,16 @@ func (c *Client) ConfigureStorage(ctx context.Context, name string, settings Sto
 			before = was
 		}
 	}
-	text, err := steps.configure(before, &settings)
+	after, err := steps.configure(before, &settings)
+	if err != nil {
+		return fmt.Errorf("submit: work pool %q: %w", name, err)
+	}
+	if c.onPrefect() {
+		if after.Results, err = c.configureResults(ctx, pool.Name, steps, after, settings.Credentials != nil); err != nil {
+			return ours(err)
+		}
+	}
+	text, err := json.Marshal(after)
 	if err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", name, err)
 	}
@@ -166,7 +179,7 @@ func makeFolder(dir string) (string, error) {
 }
 
 // configure returns the configuration with the settings in place of what was before.
-func (t *storageSteps) configure(before *storageConfiguration, settings *StorageSettings) (json.RawMessage, error) {
+func (t *storageSteps) configure(before *storageConfiguration, settings *StorageSettings) (*storageConfiguration, error) {
 	place := cmp.Or(settings.Place, before.option(t.place))
 	if strings.TrimSpace(place) == "" {
 		return nil, &InvalidError{"the " + t.place + " of the storage is missing"}
@@ -201,9 +214,9 @@ func (t *storageSteps) configure(before *storageConfiguration, settings *Storage
 			execution = l.Execution
 		}
 	}
-	return json.Marshal(storageConfiguration{
+	return &storageConfiguration{
 		Upload: t.step(t.upload, options, upload), Execution: t.step(t.execution, options, execution), Results: before.Results,
-	})
+	}, nil
 }
 
 func (s *storageConfiguration) launcher(step *launch.Step) []string {

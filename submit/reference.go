@@ -77,7 +77,7 @@ func (c *Client) OpenBundle(ctx context.Context, ref string) (b *bundle.Bundle, 
 
 // flowRun looks a run up. Where there are no flow runs, it does not make a place for them.
 func (c *Client) flowRun(ctx context.Context, id string) (*orchestrator.FlowRun, error) {
-	if _, err := os.Stat(databasePath(c.state)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(databasePath(c.state)); !c.onPrefect() && errors.Is(err, fs.ErrNotExist) {
 		return nil, orchestrator.ErrNotFound
 	}
 	runs, err := c.currentRuns(ctx)

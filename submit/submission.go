@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/google/uuid"
@@ -36,9 +37,13 @@ type submission struct {
 	pool      *orchestrator.WorkPool
 	variables map[string]any // job variables as they are kept
 	tokens    []string       // of an execution launcher
+	step      *launch.Step   // that executes the bundle where a Prefect server's workers are; or nil
+	key       string         // of the document
 	program   *bundle.Program
 	flow      string
+	flowID    string
 	lease     orchestrator.Lease
+	undraft   func() // ends the renewing of the lease
 	created   *orchestrator.FlowRun
 	run       Run
 }
@@ -52,18 +57,29 @@ func (s *submission) progress(step string, total int64) (add func(int64), done f
 }
 
 // submit stores the bundle and then creates the flow run, so that a failure leaves no run behind.
-func (s *submission) submit(ctx context.Context) error {
+// A backend that gives runs their ids has to create it before the document is stored, which names
+// it: then a failure ends the run, with the reason.
+func (s *submission) submit(ctx context.Context) (err error) {
 	if err := s.check(); err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
 	if err := s.place(ctx); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil && s.created != nil {
+			err = s.endDrafted(ctx, err)
+		}
+	}()
+	defer func() { s.undraft() }()
 	if err := s.store(ctx); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("submit: %w", err)
+	}
+	if s.created != nil {
+		return s.release(ctx)
 	}
 	return s.create(ctx)
 }
@@ -105,13 +121,10 @@ func (s *submission) place(ctx context.Context) (err error) {
 	if err := template.Check(forTemplate(s.variables)); err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
 	}
-	if s.tokens, err = executionLauncher(s.pool); err != nil {
+	if err := s.chooseLauncher(); err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
 	}
-	if s.Launcher != nil && len(s.Launcher.Execution) > 0 {
-		s.tokens = s.Launcher.Execution
-	}
-	if len(s.tokens) > 0 && !template.Declares("command") {
+	if (len(s.tokens) > 0 || s.step != nil) && !template.Declares("command") {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{`a launcher has no effect: the base job template has no variable "command"`})
 	}
 	if s.bucket, err = s.openBucket(ctx, s.pool); err != nil {
@@ -189,28 +202,50 @@ func (s *submission) describe(ctx context.Context, c *bundle.Collection) (bundle
 	if parameters == nil {
 		parameters = json.RawMessage("{}")
 	}
-	s.flow = s.flowName()
-	flowID, err := s.runs.EnsureFlow(ctx, s.flow)
+	flowID, err := s.identify(ctx, parameters)
 	if err != nil {
 		return bundle.Invocation{}, fmt.Errorf("submit: %w", err)
 	}
-	s.run.ID, s.run.Name, s.run.WorkPool, s.run.Parameters = uuid.NewString(), s.Name, s.pool.Name, parameters
-	if s.run.Name == "" {
-		s.run.Name = orchestrator.RandomName()
+	options, err := s.flowOptions(ctx)
+	if err != nil {
+		return bundle.Invocation{}, fmt.Errorf("submit: %w", err)
 	}
 	tags := s.Tags
 	if tags == nil {
 		tags = []string{}
 	}
 	member := execute.FlowRun{ID: s.run.ID, FlowID: flowID, Name: s.run.Name, Parameters: parameters, Tags: tags, Timeout: s.Timeout.Seconds()}
+	if _, ok := options["timeout_seconds"]; ok {
+		member.Timeout = 0 // Prefect's engine counts from when it begins
+	}
 	flowRun, err := member.Encode()
 	if err != nil {
 		return bundle.Invocation{}, fmt.Errorf("submit: %w", err)
 	}
 	return bundle.Invocation{
-		Runtime: s.Runtime, Command: s.Command, Entrypoint: s.Entrypoint, Program: s.program, FlowRun: flowRun, Include: c.Include,
+		Runtime: s.Runtime, Command: s.Command, Entrypoint: s.Entrypoint, Program: s.program, FlowRun: flowRun, Include: c.Include, FlowOptions: options,
 		Source: s.Runtime == bundle.RuntimePython && !s.NoSource,
 	}, nil
+}
+
+// identify chooses the run's id and name, or has a backend that gives runs their ids create it.
+func (s *submission) identify(ctx context.Context, parameters json.RawMessage) (flowID string, err error) {
+	s.flow = s.flowName()
+	if s.run.ID != "" { // the bundle is stored once more
+		return s.flowID, nil
+	}
+	if s.flowID, err = s.runs.EnsureFlow(ctx, s.flow); err != nil {
+		return "", err
+	}
+	s.run.Name, s.run.WorkPool, s.run.Parameters = s.Name, s.pool.Name, parameters
+	if s.run.Name == "" {
+		s.run.Name = orchestrator.RandomName()
+	}
+	if _, ok := s.runs.(orchestrator.Assigner); ok {
+		return s.flowID, s.draft(ctx)
+	}
+	s.run.ID = uuid.NewString()
+	return s.flowID, nil
 }
 
 // create records the flow run.
@@ -229,15 +264,7 @@ func (s *submission) create(ctx context.Context) error {
 }
 
 func (s *submission) newFlowRun() (*orchestrator.NewFlowRun, error) {
-	b := &s.run.Bundle
-	remembered := submissionNote{Mode: s.mode, UploadedBytes: b.UploadedBytes, ReusedBytes: b.ReusedBytes, Timings: s.run.Timings}
-	if s.program != nil {
-		remembered.Program = s.program.Key
-	}
-	if access, _ := accessOf(s.variables); access == AccessSigned {
-		remembered.Signed = Seconds(s.signedFor())
-	}
-	note, err := json.Marshal(remembered)
+	note, err := s.remembered()
 	if err != nil {
 		return nil, err
 	}
@@ -245,25 +272,55 @@ func (s *submission) newFlowRun() (*orchestrator.NewFlowRun, error) {
 		ID: s.run.ID, Flow: s.flow, Name: s.run.Name, WorkPool: s.pool.Name, Parameters: s.run.Parameters, Tags: s.Tags,
 		Version: s.Version, Labels: s.Labels, Priority: s.Priority, Results: s.Results,
 		Policy:     orchestrator.Policy{Retries: s.Retries, RetryDelay: s.RetryDelay},
-		Bundle:     orchestrator.Bundle{URL: b.URL, Key: b.Key, Digest: b.digest.String()},
+		Bundle:     s.stored(),
 		Submission: note,
+		Parent:     os.Getenv(envPrefectRun),
 	}
-	if b.FilesKey != nil {
-		n.Bundle.FilesKey = *b.FilesKey
-	}
-	if s.mode == modeQueue {
+	if _, drafted := s.runs.(orchestrator.Assigner); s.mode == modeQueue && !drafted {
 		n.State = orchestrator.NewState(orchestrator.TypeScheduled, "")
 	} else {
 		s.lease = orchestrator.NewLease("submitter", s.length)
 		n.State, n.Lease = orchestrator.NewState(orchestrator.TypePending, ""), &s.lease
 	}
-	if len(s.tokens) > 0 {
+	switch {
+	case s.step != nil:
+		command, err := s.step.Command(s.key, nil)
+		if err != nil {
+			return nil, &InvalidError{err.Error()}
+		}
+		s.variables["command"] = launch.Join(command)
+	case len(s.tokens) > 0:
 		s.variables["command"] = launch.Join(executorCommand(s.tokens, n))
 	}
 	if n.JobVariables, err = json.Marshal(s.variables); err != nil {
 		return nil, &InvalidError{"the job variables are not JSON: " + err.Error()}
 	}
 	return n, nil
+}
+
+// remembered is what is to be remembered of the submission.
+func (s *submission) remembered() (json.RawMessage, error) {
+	b := &s.run.Bundle
+	n := submissionNote{Mode: s.mode, UploadedBytes: b.UploadedBytes, ReusedBytes: b.ReusedBytes, Timings: s.run.Timings}
+	if s.program != nil {
+		n.Program = s.program.Key
+	}
+	if access, _ := accessOf(s.variables); access == AccessSigned {
+		n.Signed = Seconds(s.signedFor())
+	}
+	return json.Marshal(n)
+}
+
+// stored says where the bundle is. Of one that is not stored yet, the digest is missing.
+func (s *submission) stored() orchestrator.Bundle {
+	b := orchestrator.Bundle{URL: s.bucket.URL(), Key: s.key}
+	if digest := s.run.Bundle.digest; !digest.IsZero() {
+		b.Digest = digest.String()
+	}
+	if key := s.run.Bundle.FilesKey; key != nil {
+		b.FilesKey = *key
+	}
+	return b
 }
 
 // submissionNote is what is remembered of a submission.

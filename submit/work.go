@@ -1,12 +1,14 @@
 package submit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
@@ -31,6 +33,18 @@ func (c *Client) Work(ctx context.Context, opts worker.Options) error {
 	if err != nil {
 		return err
 	}
+	if len(opts.Queues) > 0 && !c.onPrefect() {
+		return fmt.Errorf("submit: work pool %q: %w", pool.Name, &InvalidError{"only work pools of a Prefect server have work queues"})
+	}
+	if c.onPrefect() {
+		api, err := c.api(ctx)
+		if err != nil {
+			return err
+		}
+		api.SetQueues(pool.Name, opts.Queues)
+		opts.Interval = cmp.Or(opts.Interval, c.prefect.Query, prefectInterval)
+		opts.Heartbeat = cmp.Or(opts.Heartbeat, prefectHeartbeat)
+	}
 	infra := launch.New(processinfra.Type, processinfra.New(&processinfra.Options{Dir: c.path("run"), Environ: withoutPrefect(os.Environ())}))
 	launcher := c.launcher(runs)
 	launcher.Infrastructure = func(poolType string) (*launch.Infrastructure, error) {
@@ -48,6 +62,13 @@ func (c *Client) Work(ctx context.Context, opts worker.Options) error {
 	}
 	return nil
 }
+
+// How often a worker of a Prefect server looks for work, which it is told about as well, and says
+// that it is there.
+const (
+	prefectInterval  = 5 * time.Second
+	prefectHeartbeat = 30 * time.Second
+)
 
 func withoutPrefect(environ []string) []string {
 	return slices.DeleteFunc(environ, func(v string) bool { return strings.HasPrefix(v, "PREFECT_") })

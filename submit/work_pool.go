@@ -44,10 +44,13 @@ func (c *Client) workPool(ctx context.Context, name string) (*orchestrator.WorkP
 		if !errors.Is(err, orchestrator.ErrNoWorkPool) {
 			return nil, fmt.Errorf("submit: %w", err)
 		}
+		if c.onPrefect() {
+			return nil, fmt.Errorf("submit: no work pool is named, and PREFECT_DEFAULT_WORK_POOL_NAME names none: %w", err)
+		}
 		name = embeddedPool
 	}
 	pool, err := runs.WorkPool(ctx, name)
-	if errors.Is(err, orchestrator.ErrNoWorkPool) && name == embeddedPool {
+	if errors.Is(err, orchestrator.ErrNoWorkPool) && name == embeddedPool && !c.onPrefect() {
 		pool, err = c.makeWorkPool(ctx, runs, orchestrator.NewWorkPool{Name: embeddedPool, Type: processinfra.Type})
 		if errors.Is(err, orchestrator.ErrExists) { // somebody else was quicker
 			pool, err = runs.WorkPool(ctx, name)
@@ -61,7 +64,7 @@ func (c *Client) workPool(ctx context.Context, name string) (*orchestrator.WorkP
 
 func (c *Client) makeWorkPool(ctx context.Context, runs backend, pool orchestrator.NewWorkPool) (*orchestrator.WorkPool, error) {
 	if pool.BaseJobTemplate == nil {
-		template, err := c.BaseJobTemplate(pool.Type)
+		template, err := c.BaseJobTemplate(ctx, pool.Type)
 		if err != nil {
 			return nil, err
 		}
@@ -73,9 +76,20 @@ func (c *Client) makeWorkPool(ctx context.Context, runs backend, pool orchestrat
 	return runs.CreateWorkPool(ctx, pool)
 }
 
-// BaseJobTemplate returns the default base job template of a type of work pool, as JSON. It is
-// ErrNoDriver for an unknown one.
-func (c *Client) BaseJobTemplate(poolType string) (json.RawMessage, error) {
+// BaseJobTemplate returns the default base job template of a type of work pool, as JSON: on a
+// Prefect server that of its own workers. It is ErrNoDriver for an unknown one.
+func (c *Client) BaseJobTemplate(ctx context.Context, poolType string) (json.RawMessage, error) {
+	if c.onPrefect() {
+		api, err := c.api(ctx)
+		if err != nil {
+			return nil, err
+		}
+		template, found, err := api.BaseJobTemplate(ctx, poolType)
+		if err == nil && !found {
+			err = fmt.Errorf("%w: %q", ErrNoDriver, poolType)
+		}
+		return template, ours(err)
+	}
 	infra, err := c.infrastructure(poolType)
 	if err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
@@ -86,7 +100,7 @@ func (c *Client) BaseJobTemplate(poolType string) (json.RawMessage, error) {
 // CreateWorkPool makes a work pool. Without a base job template it gets the default one of its
 // type. It is orchestrator.ErrExists when there is one of that name.
 func (c *Client) CreateWorkPool(ctx context.Context, pool orchestrator.NewWorkPool) (*orchestrator.WorkPool, error) {
-	if _, err := c.infrastructure(pool.Type); err != nil {
+	if _, err := c.infrastructure(pool.Type); err != nil && !c.onPrefect() {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
 	runs, err := c.openRuns(ctx)

@@ -61,12 +61,16 @@ func (e *UnsafeError) Error() string {
 //
 // An [*UnsafeError] is a pickle of something else; any other error is a damaged one.
 func Decode(data []byte) (any, error) {
-	m := machine{data: data, memo: map[uint64]any{}}
+	return decode(data, false)
+}
+
+func decode(data []byte, objects bool) (any, error) {
+	m := machine{data: data, memo: map[uint64]any{}, objects: objects}
 	v, err := m.run()
 	if err != nil {
 		return nil, describe(err, fmt.Sprintf("byte %d: ", m.at))
 	}
-	plain := plainer{most: max(maxShared, len(data))}
+	plain := plainer{most: max(maxShared, len(data)), objects: objects}
 	p, err := plain.value(v, 0)
 	if err != nil {
 		return nil, describe(err, "")
@@ -89,10 +93,11 @@ var (
 
 // container is a list, tuple, dict or set under construction. A pickle may refer to it before it is full, hence the pointer.
 type container struct {
-	kind  kind
-	items []any // of a dict: keys and values in turn
-	plain plain // once turned into a plain value
-	state state
+	kind   kind
+	items  []any // of a dict: keys and values in turn; of an object: what is called, and the tuple of arguments
+	plain  plain // once turned into a plain value
+	state  state
+	offset int // of an object
 }
 
 type kind byte
@@ -102,6 +107,7 @@ const (
 	aTuple
 	aDict
 	aSet
+	anObject
 )
 
 // machine reads one pickle.
@@ -114,6 +120,8 @@ type machine struct {
 	memo  map[uint64]any
 	// copies is the number of values and bytes that calls have copied.
 	copies int
+	// objects: what is not plain becomes an Object or a Global.
+	objects bool
 }
 
 func (m *machine) run() (any, error) {
@@ -248,6 +256,9 @@ func (m *machine) extend(k kind, items []any, err error) error {
 		return err
 	}
 	c, ok := v.(*container)
+	if ok && c.kind == anObject {
+		return nil // which knows by itself what to do with them
+	}
 	if !ok || c.kind != k {
 		return errors.New("adds to something of another type")
 	}

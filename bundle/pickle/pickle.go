@@ -13,7 +13,7 @@
 // [Decode] reads what others pickled, results of flow runs above all. A pickle is a program for a small stack machine whose
 // instructions may import and call anything; Decode carries out only the instructions that put plain values together and answers
 // every other one with an [*UnsafeError] that names what would have been imported or called. It promises to return on any input,
-// without a panic, in memory proportional to the input.
+// without a panic, in memory proportional to the input. [DecodeObjects] promises the same, and shows what the pickle would have built.
 //
 // # Why by hand
 //

@@ -22,7 +22,8 @@ const (
 
 // plainer turns containers into the values that Decode returns, each container once.
 type plainer struct {
-	most int // values in all
+	most    int // values in all
+	objects bool
 }
 
 func (p *plainer) value(v any, depth int) (plain, error) {
@@ -30,6 +31,9 @@ func (p *plainer) value(v any, depth int) (plain, error) {
 	case *container:
 		return p.container(v, depth)
 	case builtin:
+		if p.objects {
+			return plain{value: Global(v.name), count: 1}, nil
+		}
 		return plain{}, &UnsafeError{Global: v.name, Op: "GLOBAL", Offset: v.offset}
 	}
 	return plain{value: v, count: 1}, nil
@@ -63,7 +67,9 @@ func (p *plainer) container(c *container, depth int) (plain, error) {
 		}
 	}
 	var err error
-	if r.value, err = assemble(c.kind, items); err != nil {
+	if c.kind == anObject {
+		r.value = &Object{Callee: items[0], Args: items[1].(Tuple), Offset: c.offset}
+	} else if r.value, err = assemble(c.kind, items); err != nil {
 		return plain{}, err
 	}
 	c.plain, c.state = r, done

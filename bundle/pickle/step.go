@@ -205,6 +205,9 @@ func (m *machine) scalar(op byte) error {
 
 // object answers the instructions that import, call or build something. The globals that have a meaning, and calls of them, pass.
 func (m *machine) object(op byte) error {
+	if m.objects && (op == opInst || op == opObj || op == opNewObj || op == opNewObjEx || op == opBuild) {
+		return m.opaque(op)
+	}
 	switch op {
 	case opGlobal, opInst:
 		module, err := m.line()
@@ -238,9 +241,15 @@ func (m *machine) object(op byte) error {
 		f, ok1 := v[0].(builtin)
 		args, ok2 := v[1].(*container)
 		if !ok1 || !ok2 || args.kind != aTuple {
+			if m.objects {
+				return m.pushObject(v[0], v[1])
+			}
 			return m.unsafe("REDUCE", "")
 		}
 		r, err := m.call(f, args.items)
+		if _, ok := errors.AsType[*UnsafeError](err); ok && m.objects {
+			return m.pushObject(f, args)
+		}
 		if err != nil {
 			return err
 		}
@@ -258,6 +267,9 @@ func (m *machine) object(op byte) error {
 
 func (m *machine) global(op, name string) error {
 	meaning, ok := meanings[name]
+	if !ok && m.objects {
+		return m.push(Global(name))
+	}
 	if !ok {
 		return m.unsafe(op, name)
 	}

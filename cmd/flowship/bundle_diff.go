@@ -54,7 +54,7 @@ func stateOf(e bundle.Entry) stateJSON {
 }
 
 func runDiff(ctx context.Context, c *console, from, to string) error {
-	d, err := diff(ctx, from, to)
+	d, err := c.diff(ctx, from, to)
 	if err != nil {
 		return err
 	}
@@ -69,14 +69,14 @@ func runDiff(ctx context.Context, c *console, from, to string) error {
 	return exitStatus(exitDifferent)
 }
 
-func diff(ctx context.Context, from, to string) (*bundle.Difference, error) {
+func (c *console) diff(ctx context.Context, from, to string) (*bundle.Difference, error) {
 	local, remove, err := onDisk(ctx, from, to)
 	if err != nil {
 		return nil, err
 	}
 	defer remove()
 	from, to = local[0], local[1]
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return submit.DiffPaths(ctx, from, to) // without a home there may be files
 	}

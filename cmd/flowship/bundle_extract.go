@@ -52,7 +52,7 @@ func runExtract(ctx context.Context, c *console, opts *extractOptions, ref strin
 			return &usageError{err: err}
 		}
 	}
-	b, err := openBundle(ctx, ref)
+	b, err := c.openBundle(ctx, ref)
 	if err != nil {
 		return err
 	}

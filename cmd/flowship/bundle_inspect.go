@@ -32,7 +32,7 @@ JSON: as of bundle build; a "sha256" that is not known is null.`,
 }
 
 func runInspect(ctx context.Context, c *console, ref string) error {
-	contents, err := readContents(ctx, ref)
+	contents, err := c.readContents(ctx, ref)
 	if err != nil {
 		return err
 	}

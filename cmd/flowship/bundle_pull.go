@@ -58,7 +58,7 @@ func pullBundle(ctx context.Context, c *console, ref, dir string) (*bundle.Bundl
 	if oci.IsReference(ref) {
 		return pullFromRegistry(ctx, c, ref, dir)
 	}
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return nil, err
 	}

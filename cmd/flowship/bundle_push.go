@@ -42,7 +42,7 @@ func runPush(ctx context.Context, c *console, dir, url string) error {
 	if oci.IsReference(url) {
 		return pushToRegistry(ctx, c, dir, url)
 	}
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -103,7 +103,7 @@ func (o *verifyOptions) read() (*bundle.VerifyOptions, error) {
 }
 
 func verify(ctx context.Context, c *console, ref string, want *bundle.VerifyOptions) (*bundle.Report, error) {
-	b, err := openBundle(ctx, ref)
+	b, err := c.openBundle(ctx, ref)
 	if err != nil {
 		return bundle.ReportOf(ref, err) // not even a bundle may be a finding, not a failure
 	}

@@ -41,7 +41,7 @@ failed.`,
 }
 
 func runDoctor(ctx context.Context, c *console, opts *submit.ExamineOptions) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

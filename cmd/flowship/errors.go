@@ -15,6 +15,7 @@ import (
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
+	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
 // kind is the word that says what sort of thing went wrong, in JSON and for the exit code.
@@ -160,9 +161,9 @@ func kindOf(err error) kind {
 		return kindUnavailable
 	case errors.Is(err, oci.ErrNotFound):
 		return kind(bundle.KindNotFound)
-	case errors.Is(err, storage.ErrUnauthorized):
+	case errors.Is(err, storage.ErrUnauthorized), errors.Is(err, prefect.ErrUnauthorized):
 		return kindUnauthorized
-	case errors.Is(err, storage.ErrUnavailable):
+	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, prefect.ErrUnavailable):
 		return kindUnavailable
 	case errors.Is(err, execute.ErrPrefectAPI):
 		return kind(bundle.KindRefused)
@@ -183,6 +184,12 @@ func kindOf(err error) kind {
 // unavailable gives errors of the backend, the storage and the infrastructure their kind, where
 // they do not say more.
 func unavailable(err error) error {
+	switch {
+	case errors.Is(err, prefect.ErrUnauthorized):
+		return &hinted{err: err, hint: "look at PREFECT_API_KEY or PREFECT_API_AUTH_STRING, and at the active profile: flowship doctor"}
+	case errors.Is(err, prefect.ErrUnavailable):
+		return &hinted{err: err, hint: "look at PREFECT_API_URL, and whether the server runs: flowship doctor"}
+	}
 	if kindOf(err) != kindInternal {
 		return err
 	}

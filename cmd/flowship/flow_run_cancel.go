@@ -29,7 +29,7 @@ JSON: {"id", "name", "state": {"type", "name", "message", "timestamp"}}.`,
 }
 
 func runFlowRunCancel(ctx context.Context, c *console, ref string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

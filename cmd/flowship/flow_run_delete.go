@@ -25,7 +25,7 @@ JSON: {"id", "name"}.`,
 }
 
 func runFlowRunDelete(ctx context.Context, c *console, ref string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ type inspectedJSON struct {
 }
 
 func runFlowRunInspect(ctx context.Context, c *console, ref string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func runFlowRunLogs(ctx context.Context, c *console, opts *flowRunLogsOptions, r
 	if err != nil {
 		return err
 	}
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

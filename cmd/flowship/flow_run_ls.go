@@ -88,7 +88,7 @@ func runFlowRunLs(ctx context.Context, c *console, opts *flowRunLsOptions) error
 	if err != nil {
 		return err
 	}
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

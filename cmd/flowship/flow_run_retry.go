@@ -27,7 +27,7 @@ JSON: as of run; "state" is the one that the run had when retry ended.`,
 }
 
 func runFlowRunRetry(ctx context.Context, c *console, ref string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

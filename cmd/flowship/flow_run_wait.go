@@ -46,7 +46,7 @@ JSON: as of run, at the end; a list if there are several.`,
 }
 
 func runFlowRunWait(ctx context.Context, c *console, opts *flowRunWaitOptions, refs []string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

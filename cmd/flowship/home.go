@@ -31,13 +31,25 @@ func statCache(noCache bool) *bundle.Cache {
 	return bundle.OpenCache(dir)
 }
 
-// openClient returns the client of the embedded default, whose executor is this program.
-func openClient(ctx context.Context) (*submit.Client, error) {
+// openClient returns the client of the Prefect server that the settings of the environment name or,
+// if they name none, of the embedded default. Its executor is this program.
+func (c *console) openClient(ctx context.Context) (*submit.Client, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	client, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: home(), Executor: []string{self, "step"}, Storage: &storage.OpenOptions{Openers: openers()}})
+	settings, err := submit.PrefectSettings()
+	if err != nil {
+		return nil, &usageError{err: err, hint: "flowship reads Prefect's settings where Prefect does: PREFECT_ variables, .env, prefect.toml, pyproject.toml, the active profile"}
+	}
+	if settings != nil {
+		for _, w := range settings.Warnings {
+			c.warn("%s", w)
+		}
+	}
+	client, err := submit.OpenClient(ctx, &submit.ClientOptions{
+		Home: home(), Executor: []string{self, "step"}, Storage: &storage.OpenOptions{Openers: openers()}, Prefect: settings,
+	})
 	if err != nil {
 		return nil, unavailable(err)
 	}

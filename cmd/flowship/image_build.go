@@ -104,7 +104,7 @@ func runImageBuild(ctx context.Context, c *console, opts *imageBuildOptions) err
 	build := &oci.BuildOptions{Base: opts.base, Platforms: platforms, Executor: find.Find, Scratch: scratch}
 	digest := ""
 	if opts.bundle != "" {
-		b, err := openBundle(ctx, opts.bundle)
+		b, err := c.openBundle(ctx, opts.bundle)
 		if err != nil {
 			return aboutRegistry(err)
 		}

@@ -25,11 +25,11 @@ func (f *found) size() int64 {
 }
 
 // openBundle finds the bundle that ref names. The caller must close it.
-func openBundle(ctx context.Context, ref string) (*found, error) {
+func (c *console) openBundle(ctx context.Context, ref string) (*found, error) {
 	if oci.IsReference(ref) {
 		return openInRegistry(ctx, ref)
 	}
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		// Without a home there are no flow runs, but there may be files.
 		b, err := bundle.Open(ref)
@@ -54,11 +54,11 @@ func openBundle(ctx context.Context, ref string) (*found, error) {
 }
 
 // readContents returns what the bundle that ref names says of itself.
-func readContents(ctx context.Context, ref string) (*submit.Contents, error) {
+func (c *console) readContents(ctx context.Context, ref string) (*submit.Contents, error) {
 	if oci.IsReference(ref) {
 		return contentsInRegistry(ctx, ref)
 	}
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		b, err := bundle.Open(ref) // as for openBundle
 		if err != nil {

@@ -55,7 +55,7 @@ func wantsJSON(args []string) bool {
 }
 
 func newRootCommand(c *console) *cobra.Command {
-	output := "text"
+	output, profile := "text", ""
 	root := &cobra.Command{
 		Use:   "flowship",
 		Short: "Pack a workflow invocation with its files, prove what is in it, run it",
@@ -78,6 +78,11 @@ interruption is unavailable.
 "flowship -m MODULE OPTIONS" stands in for "python -m MODULE OPTIONS", for the modules
 that Prefect starts for bundles: it is a launcher for Prefect's work pools.
 
+Flow runs and work pools live on the Prefect server that Prefect's own settings name:
+PREFECT_API_URL, PREFECT_API_KEY or PREFECT_API_AUTH_STRING and their like, in the
+environment, .env, prefect.toml, pyproject.toml or the active profile (PREFECT_PROFILE).
+If they name none, flowship serves itself, below FLOWSHIP_HOME.
+
 Environment: FLOWSHIP_HOME holds state and cache (default: the directories of the
 system for them); FLOWSHIP_PYTHON runs Python flows (default: python3 in PATH); go
 in PATH builds flows in Go; with NO_COLOR there is no colour.`,
@@ -93,12 +98,16 @@ in PATH builds flows in Go; with NO_COLOR there is no colour.`,
 				return usagef("", "unknown output format %q: want text or json", output)
 			}
 			c.json = output == "json"
+			if profile != "" { // also for the processes that are started from here
+				return os.Setenv("PREFECT_PROFILE", profile)
+			}
 			return nil
 		},
 	}
 	flags := root.PersistentFlags()
 	flags.StringVarP(&output, "output", "o", output, "`FORMAT` of the result and of errors: text or json")
 	flags.BoolVarP(&c.quiet, "quiet", "q", false, "no warnings and no progress")
+	flags.StringVar(&profile, "profile", "", "`NAME` of the Prefect profile whose settings count")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err} })
 	root.SetOut(c.out)
 	root.SetErr(c.err)

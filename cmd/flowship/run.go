@@ -84,7 +84,7 @@ func runRun(ctx context.Context, c *console, opts *runOptions, t *target) error 
 	if err != nil {
 		return err
 	}
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

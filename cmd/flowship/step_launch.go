@@ -21,15 +21,15 @@ why not.`,
 			if id == "" {
 				return usagef("", "missing --id")
 			}
-			return runStepLaunch(cmd.Context(), id)
+			return runStepLaunch(cmd.Context(), c, id)
 		},
 	}
 	cmd.Flags().StringVar(&id, "id", "", "`ID` of the flow run")
 	return cmd
 }
 
-func runStepLaunch(ctx context.Context, id string) error {
-	client, err := openClient(ctx)
+func runStepLaunch(ctx context.Context, c *console, id string) error {
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

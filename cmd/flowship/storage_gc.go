@@ -54,7 +54,7 @@ func runStorageGc(ctx context.Context, c *console, opts *storageGcOptions) error
 	if opts.minAge < 0 {
 		return usagef("", "--min-age %v is negative", opts.minAge)
 	}
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

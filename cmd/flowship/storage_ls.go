@@ -38,7 +38,7 @@ type objectJSON struct {
 }
 
 func runStorageLs(ctx context.Context, c *console, url string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func runSubmit(ctx context.Context, c *console, opts *flowFlags, t *target, way 
 	if err != nil {
 		return err
 	}
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ run. The work pool local, of type process, is made when it is first needed.`,
 // withWorkPool makes one call about the pool called name and prints what it is then: the name
 // alone, or JSON as of inspect.
 func (c *console) withWorkPool(ctx context.Context, name string, call func(*submit.Client) error) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func overwriteWorkPool(ctx context.Context, client *submit.Client, pool orchestr
 		return usagef("delete it first, or choose another name", "work pool %q is of type %q, which cannot be changed to %q", pool.Name, there.Type, pool.Type)
 	}
 	if pool.BaseJobTemplate == nil {
-		if pool.BaseJobTemplate, err = client.BaseJobTemplate(pool.Type); err != nil {
+		if pool.BaseJobTemplate, err = client.BaseJobTemplate(ctx, pool.Type); err != nil {
 			return fmt.Errorf("work pool %q: %w", pool.Name, err)
 		}
 	}

@@ -23,7 +23,7 @@ JSON: {"name"}.`,
 }
 
 func runWorkPoolDelete(ctx context.Context, c *console, name string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

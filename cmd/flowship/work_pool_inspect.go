@@ -28,7 +28,7 @@ JSON: as of work-pool ls, and "id", "base_job_template", "storage_configuration"
 }
 
 func runWorkPoolInspect(ctx context.Context, c *console, name string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ JSON: [{"name", "type", "status", "is_paused", "concurrency_limit", "active_slot
 }
 
 func runWorkPoolLs(ctx context.Context, c *console) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func runStorageConfigure(ctx context.Context, c *console, k storageKind, opts *s
 	if settings.Launcher, err = opts.launcher(); err != nil {
 		return err
 	}
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ when it is not configured.`,
 }
 
 func runStorageInspect(ctx context.Context, c *console, name string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -30,12 +30,12 @@ pool of this type gets when it is made without one: that of Prefect's own worker
 }
 
 func runDefaultTemplate(ctx context.Context, c *console, poolType string) error {
-	client, err := openClient(ctx)
+	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	template, err := client.BaseJobTemplate(poolType)
+	template, err := client.BaseJobTemplate(ctx, poolType)
 	if err != nil {
 		return aboutWorkPool(err)
 	}

@@ -32,6 +32,9 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	// Runs is told the states of the run; nil is nobody.
 	Runs Runs
+	// Watcher is who asks for Runs what becomes of them. [RunForPrefect] has use for it: nil leaves
+	// flows of Python to Prefect's own executor, as Runs that are nil do.
+	Watcher *orchestrator.Watcher
 	// Logs gets what the run says; nil is nobody.
 	Logs orchestrator.LogWriter
 	// Storage is how the stores are opened; nil is the default.

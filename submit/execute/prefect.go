@@ -2,6 +2,7 @@ package execute
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 // Phase is what [RunForPrefect] was doing when it failed.
@@ -40,10 +42,13 @@ func (e *PhaseError) Unwrap() error { return e.Err }
 // can be: of a document of flowship everything, of one of Prefect's own that the included files
 // are those that it names. A zero digest takes the document for what it is.
 //
-// A flow in Python, and whatever Prefect pickled, is run by "python -m prefect.bundles.execute",
-// which reports to the server itself; the interpreter is the one that [EnvPython] names, else
-// python3 or python. Signals go to it, and its exit code is returned. The dependencies are installed
-// for that interpreter before, by uv or else by pip. Commands and flows in Go run as in [Run].
+// A flow in Python, and whatever Prefect pickled, is run by Prefect's engine, which reports to the
+// server itself; the interpreter is the one that [EnvPython] names, else python3 or python. The
+// dependencies are installed for that interpreter before, by uv or else by pip. Commands and
+// flows in Go run as in [Run], and are ended when their run is being cancelled.
+//
+// The exit code is 0 when the server knows how the run ended, whatever that was; with
+// Prefect's own executor it is that one's.
 //
 // An error that has nothing to do with how the run ended is a [PhaseError]; the exit code is then
 // that of a bundle that was not run.
@@ -63,8 +68,10 @@ func RunForPrefect(ctx context.Context, url, key string, digest bundle.Digest, o
 		return err
 	})
 	switch {
+	case errors.Is(err, errOverBefore):
+		return 0, nil
 	case err != nil:
-		return exitCode(err), err
+		return exitCode(err), errors.Join(err, x.notStarted(ctx, err))
 	case file == "":
 		return x.runNatively(ctx)
 	}
@@ -73,9 +80,14 @@ func RunForPrefect(ctx context.Context, url, key string, digest bundle.Digest, o
 
 // runNatively runs what is not Prefect's to run.
 func (x *execution) runNatively(ctx context.Context) (int, error) {
-	record, err := x.run(ctx)
-	if err != nil {
+	watched, stop := x.watch(ctx)
+	defer stop()
+	record, err := x.run(watched)
+	switch {
+	case err != nil:
 		return record.ExitCode, &PhaseError{PhaseRun, err}
+	case record.Told:
+		return 0, nil
 	}
 	return record.ExitCode, nil
 }
@@ -87,6 +99,12 @@ func (x *execution) prepareForPrefect(ctx context.Context) (string, error) {
 	b, err := x.fetchDocument(ctx, dir)
 	if err != nil {
 		return "", &PhaseError{PhaseDocument, err}
+	}
+	if err := x.identify(); err != nil {
+		return "", &PhaseError{PhaseDocument, err}
+	}
+	if err := x.cancelledBefore(ctx); err != nil {
+		return "", &PhaseError{PhaseRun, err}
 	}
 	if f := b.Document.Flowship; f != nil && f.Runtime != bundle.RuntimePython {
 		x.digest = b.Digest // it must not become another one meanwhile
@@ -112,6 +130,108 @@ func (x *execution) prepareForPrefect(ctx context.Context) (string, error) {
 		return "", &PhaseError{PhaseRun, err}
 	}
 	return file, nil
+}
+
+// identify reads of a document what is needed of its flow run; the rest is Prefect's.
+func (x *execution) identify() error {
+	var run struct {
+		ID      string  `json:"id"`
+		Timeout float64 `json:"timeout_seconds"`
+	}
+	if err := json.Unmarshal(x.document.FlowRun, &run); err != nil {
+		return x.refuse("its flow_run: " + err.Error())
+	}
+	if x.FlowRunID != "" && x.FlowRunID != run.ID {
+		return x.refuse(fmt.Sprintf("the document is of flow run %q, not %q", run.ID, x.FlowRunID))
+	}
+	x.FlowRunID, x.flowRun.Timeout = run.ID, run.Timeout
+	return nil
+}
+
+// errOverBefore: the run was cancelled before it was run, and the server knows it.
+var errOverBefore = errors.New("the flow run was cancelled before it was run")
+
+// cancelledBefore ends a run that is being cancelled, of which nothing was run yet.
+func (x *execution) cancelledBefore(ctx context.Context) error {
+	if x.Runs == nil {
+		return nil
+	}
+	run, err := x.Runs.FlowRun(ctx, x.FlowRunID)
+	switch {
+	case err != nil:
+		return err
+	case run.State.Type == orchestrator.TypeCancelled:
+		return errOverBefore
+	case run.State.Type != orchestrator.TypeCancelling:
+		return nil
+	}
+	state := orchestrator.NewState(orchestrator.TypeCancelled, "Flow run was cancelled before execution started.")
+	if _, err := x.Runs.SetState(ctx, x.FlowRunID, state, &orchestrator.SetStateOptions{Force: true}); err != nil {
+		return err
+	}
+	return errOverBefore
+}
+
+// notStarted tells that a run of Prefect's could not be started.
+func (x *execution) notStarted(ctx context.Context, why error) error {
+	if x.Runs == nil || x.FlowRunID == "" {
+		return nil
+	}
+	state := orchestrator.NewState(orchestrator.TypeCrashed, "Flow run could not start: "+why.Error())
+	var stopped *stoppedError
+	if errors.As(why, &stopped) {
+		switch x.eviction() {
+		case intentRelinquish:
+			return nil
+		case intentReschedule:
+			state = rescheduled()
+		}
+	}
+	ctx, cancel := reporting(ctx)
+	defer cancel()
+	_, err := x.Runs.SetState(ctx, x.FlowRunID, state, nil)
+	return err
+}
+
+// errCancelling: the server says that the run is being cancelled.
+var errCancelling = errors.New("the flow run is being cancelled")
+
+// watch returns a context that also ends when the run is being cancelled, with that as its cause.
+// stop has to be called, and waits until nobody watches any more.
+func (x *execution) watch(ctx context.Context) (watched context.Context, stop func()) {
+	watched, end := context.WithCancelCause(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		if x.Watcher != nil && x.cancelling(watched) {
+			end(errCancelling)
+		}
+	}()
+	return watched, func() {
+		end(nil)
+		<-over
+	}
+}
+
+// cancelling waits until the run is CANCELLING.
+func (x *execution) cancelling(ctx context.Context) bool {
+	for {
+		_, err := x.Watcher.Wait(ctx, x.FlowRunID, func(s orchestrator.State) bool { return s.Type == orchestrator.TypeCancelling })
+		switch {
+		case err == nil:
+			return true
+		case ctx.Err() != nil:
+			return false
+		case errors.Is(err, orchestrator.ErrNotFound):
+			x.warn("nobody can cancel the flow run any more: %v", err)
+			return false
+		}
+		x.warn("it is not known whether the flow run is being cancelled: %v", err)
+	}
+}
+
+func (x *execution) warn(format string, args ...any) {
+	fmt.Fprintf(x.stderr, "warning: "+format+"\n", args...)
 }
 
 // rewrite writes the document without what is done already: the files are in their place, the
@@ -167,14 +287,36 @@ func (x *execution) install(ctx context.Context, dependencies string) error {
 	return nil
 }
 
-// handOver runs the document with Prefect, and passes signals on.
+// handOver runs the document with Prefect.
 func (x *execution) handOver(ctx context.Context, file string) (int, error) {
+	suits, err := x.suits()
+	if err != nil {
+		return ExitUnavailable, &PhaseError{PhaseRun, err}
+	}
+	if suits {
+		code, err := x.supervise(ctx, file)
+		switch {
+		case err == nil:
+			return code, nil
+		case !errors.Is(err, errUnsuited):
+			return code, &PhaseError{PhaseRun, err}
+		}
+	}
 	cmd := exec.Command(x.executable, "-m", "prefect.bundles.execute", "--key", file)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = x.Dir, x.ownEnviron(), x.Stdout, x.Stderr
 	cmd.WaitDelay = x.Grace
 	prepareSupervisor(cmd)
-	if err := cmd.Start(); err != nil {
+	code, err := x.attendSupervisor(ctx, cmd)
+	if err != nil {
 		return ExitUnavailable, &PhaseError{PhaseRun, err}
+	}
+	return code, nil
+}
+
+// attendSupervisor runs a process that looks after itself, and passes signals on to it.
+func (x *execution) attendSupervisor(ctx context.Context, cmd *exec.Cmd) (code int, err error) {
+	if err := cmd.Start(); err != nil {
+		return 0, err
 	}
 	ended := make(chan struct{})
 	go func() {

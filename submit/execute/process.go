@@ -16,6 +16,9 @@ const (
 	timedOut          // it ran too long
 	hungUp            // who started the executor is gone
 	givenUp           // the context ended
+	cancelled         // the run is being cancelled
+	evicted           // the executor has to go, the run is somebody else's to run again
+	leaseLost         // others have ended the run
 )
 
 // process is the program while it runs.

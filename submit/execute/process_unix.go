@@ -60,3 +60,11 @@ func exitOf(s *os.ProcessState) (code int, signal string) {
 }
 
 func signalCode(s os.Signal) int { return 128 + int(s.(syscall.Signal)) }
+
+// processCode is the exit code as Python counts: a signal is a negative one.
+func processCode(s *os.ProcessState) int {
+	if w, ok := s.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return -int(w.Signal())
+	}
+	return s.ExitCode()
+}

@@ -15,3 +15,5 @@ func exitOf(s *os.ProcessState) (code int, signal string) { return s.ExitCode(),
 
 // signalCode is what shells report for Ctrl-C.
 func signalCode(os.Signal) int { return 130 }
+
+func processCode(s *os.ProcessState) int { return s.ExitCode() }

@@ -82,6 +82,7 @@ func (r *Record) settle(ctx context.Context, put putRecord, runs orchestrator.St
 		if runs == nil {
 			return lost
 		}
+		r.State.Data = r.data()
 		out, err := runs.SetState(ctx, r.ID, r.State, nil)
 		if err != nil {
 			return errors.Join(errors.Unwrap(lost), err) // not ErrNotRecorded alone
@@ -98,6 +99,17 @@ func (r *Record) settle(ctx context.Context, put putRecord, runs orchestrator.St
 		}
 	}
 	return lost
+}
+
+// maxData is the size in bytes of the largest result that a state takes along.
+const maxData = 64 << 10
+
+// data is what the state itself says of the result, for those who do not see the record.
+func (r *Record) data() json.RawMessage {
+	if r.State.Type != orchestrator.TypeCompleted || len(r.Result) > maxData {
+		return nil
+	}
+	return r.Result
 }
 
 // record stores the record; a run that is run again replaces it.

@@ -17,16 +17,18 @@ type Watched interface {
 // of them, and only while somebody waits; a backend that has gone away for a while is asked
 // again. It is safe for concurrent use.
 //
-// It has no goroutine of its own: one of those who wait asks for all, and when it leaves, another
-// one goes on.
+// It asks without a goroutine of its own: one of those who wait asks for all, and when it leaves,
+// another one goes on. Of a backend that is a [Notifier] it also hears, and then asks seldom; that
+// ends some seconds after the last one has left, or with Close.
 type Watcher struct {
 	runs     Watched
 	interval time.Duration
 	asker    chan struct{} // holds one element while somebody asks
-	news     chan struct{} // somebody came; buffered: 1
+	news     chan struct{} // somebody came, or something happened; buffered: 1
 
 	mu      sync.Mutex
 	waiters map[*waiter]struct{}
+	ear     *ear // nil while nobody listens
 
 	// Of the asker:
 	lossesAsked time.Time // when EndLost was last called
@@ -54,8 +56,17 @@ const (
 	longestPause = 2 * time.Second
 )
 
-// NewWatcher returns a watcher that asks at this interval; 0 is 50 milliseconds.
+// Paced is a backend that says how often it is to be asked for states.
+type Paced interface {
+	Interval() time.Duration
+}
+
+// NewWatcher returns a watcher that asks at this interval; 0 is what a [Paced] backend says, and
+// 50 milliseconds for others.
 func NewWatcher(runs Watched, interval time.Duration) *Watcher {
+	if paced, ok := runs.(Paced); ok && interval <= 0 {
+		interval = paced.Interval()
+	}
 	if interval <= 0 {
 		interval = 50 * time.Millisecond
 	}
@@ -80,10 +91,7 @@ func (w *Watcher) Wait(ctx context.Context, id string, until func(State) bool) (
 	w.waiters[me] = struct{}{}
 	w.mu.Unlock()
 	defer w.remove(me)
-	select {
-	case w.news <- struct{}{}:
-	default:
-	}
+	w.wake()
 	select {
 	case a := <-me.got:
 		return a.state, a.err
@@ -99,6 +107,9 @@ func (w *Watcher) remove(one *waiter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.waiters, one)
+	if len(w.waiters) == 0 && w.ear != nil {
+		w.ear.idle.Reset(linger)
+	}
 }
 
 // ask asks for everybody until me has its answer.
@@ -106,7 +117,13 @@ func (w *Watcher) ask(ctx context.Context, me *waiter) (State, error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	pause := w.interval
+	// Who gets its answer at once needs not hear.
+	hear := sync.OnceFunc(func() { w.listen(ctx) })
 	for {
+		often := w.interval
+		if w.hears() {
+			often *= seldom
+		}
 		err := w.answer(ctx)
 		select {
 		case a := <-me.got:
@@ -131,9 +148,9 @@ func (w *Watcher) ask(ctx context.Context, me *waiter) (State, error) {
 		case ended > 0:
 			continue
 		case err == nil:
-			pause = w.interval
+			pause = often
 		default:
-			pause, news = min(2*pause, max(longestPause, w.interval)), nil
+			pause, news = min(2*min(pause, longestPause), max(longestPause, w.interval)), nil
 		}
 		w.note(err)
 		select {
@@ -141,6 +158,7 @@ func (w *Watcher) ask(ctx context.Context, me *waiter) (State, error) {
 			return a.state, a.err
 		default:
 		}
+		hear()
 		timer.Reset(pause)
 		select {
 		case <-ctx.Done():

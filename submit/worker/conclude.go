@@ -24,7 +24,7 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 		a.end.ExitCode = exitCode(a.end.State.Type, exit.Code)
 		return err
 	}
-	record, err := execute.ReadRecord(ctx, a.results(), a.Run.ID, a.Storage)
+	record, err := a.record(ctx)
 	if err != nil && !errors.Is(err, execute.ErrNoRecord) {
 		if state.Type == orchestrator.TypeCompleted {
 			return err // its result is not known
@@ -51,6 +51,9 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 	case told: // the executor died in between
 		state = record.State
 		state.ID = uuid.NewString()
+	case exit.Code == 0 && (state.Type == orchestrator.TypePaused || state.Type == orchestrator.TypeScheduled):
+		a.end.State = state // Prefect's engine has suspended or rescheduled it
+		return nil
 	default:
 		state = orchestrator.NewState(orchestrator.TypeCrashed, "the executor ended without a word about the run, "+exit.Explain())
 	}
@@ -83,6 +86,14 @@ func (a *attempt) superseded(ctx context.Context, state orchestrator.State, lost
 		}
 	}
 	return false, nil
+}
+
+// record reads what the executor left. Prefect's own leave nothing.
+func (a *attempt) record(ctx context.Context) (*execute.Record, error) {
+	if a.results() == "" {
+		return nil, execute.ErrNoRecord
+	}
+	return execute.ReadRecord(ctx, a.results(), a.Run.ID, a.Storage)
 }
 
 // results is the URL of the store of the run's record.

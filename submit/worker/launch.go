@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,6 +37,11 @@ type Launcher struct {
 	// Access returns what gives a run's executor access to the stores, as "NAME=value": it may be
 	// secret, and is made when the run is launched. nil is nothing: the job's own credentials do.
 	Access func(ctx context.Context, run *orchestrator.FlowRun) ([]string, error)
+	// Settings, if not nil, returns what the job's environment holds, as "NAME=value", where
+	// the job configuration says nothing else.
+	Settings func(*orchestrator.FlowRun) []string
+	// References, if not nil, returns what resolves references to a server's blocks and variables.
+	References func(context.Context) (launch.References, error)
 	// Grace is how long a job that is stopped may take to end after SIGINT, and again after
 	// SIGTERM.
 	Grace time.Duration
@@ -146,8 +150,11 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 	if err != nil {
 		return nil, err
 	}
-	command := Command(a.Executor, a.Run)
-	configuration, err := configure(pool, a.Run, command)
+	var command []string
+	if a.Run.Bundle.Key != "" {
+		command = Command(a.Executor, a.Run)
+	}
+	configuration, err := a.configure(ctx, pool, command)
 	if err != nil {
 		return nil, err
 	}
@@ -179,33 +186,6 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 // StorageAccess is the job variable that says how a job gets at the stores. It is for those who
 // submit and launch, see [Launcher.Access]; no base job template knows it.
 const StorageAccess = "storage_access"
-
-// configure resolves the pool's base job template with the run's job variables.
-func configure(pool *orchestrator.WorkPool, run *orchestrator.FlowRun, command []string) (map[string]any, error) {
-	template, err := launch.ParseTemplate(pool.BaseJobTemplate)
-	if err != nil {
-		return nil, fmt.Errorf("work pool %q: %w", pool.Name, err)
-	}
-	variables := map[string]any{}
-	if len(run.JobVariables) > 0 {
-		d := json.NewDecoder(bytes.NewReader(run.JobVariables))
-		d.UseNumber() // as they were written
-		if err := d.Decode(&variables); err != nil {
-			return nil, fmt.Errorf("job variables: %w", err)
-		}
-	}
-	delete(variables, StorageAccess)
-	// A command that is there is an execution launcher's. A template without the variable leaves
-	// the command to the job.
-	if _, ok := variables["command"]; !ok && template.Declares("command") {
-		variables["command"] = launch.Join(command)
-	}
-	configuration, err := template.Resolve(variables)
-	if err != nil {
-		return nil, fmt.Errorf("work pool %q: %w", pool.Name, err)
-	}
-	return configuration, nil
-}
 
 // labels are what platforms show of a job.
 func labels(run *orchestrator.FlowRun, pool *orchestrator.WorkPool) map[string]string {

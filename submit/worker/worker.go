@@ -43,18 +43,24 @@ type Backend interface {
 	orchestrator.Queue
 	orchestrator.LossEnder
 	orchestrator.WorkerRegistry
+	orchestrator.LogWriter
 }
 
 // Options are the options of [New].
 type Options struct {
 	WorkPool string
 	Name     string // "" is a random one
+	// Queues are the work queues of the pool that it serves, on a Prefect server; none is all.
+	Queues []string
 	// Limit is how many runs it has under way at once; 0 is without limit.
 	Limit int
 	// RunOnce has it take what is there, and end when that has ended.
 	RunOnce bool
-	// Interval is how often it looks for work; 0 means 200 milliseconds.
+	// Interval is how often it looks for work; 0 means 200 milliseconds. A backend that is a
+	// [orchestrator.Notifier] has it look as soon as there may be some.
 	Interval time.Duration
+	// Heartbeat is how often it says that it is there; 0 means 10 seconds.
+	Heartbeat time.Duration
 	// Ready, if not nil, is asked before runs are claimed. Its error leaves them to wait.
 	Ready func() error
 	// Log gets what it does; nil discards.
@@ -73,6 +79,7 @@ type Worker struct {
 	mu    sync.Mutex
 	taken map[string]struct{} // runs under way
 	freed chan struct{}       // buffered: 1; a run has ended
+	news  chan struct{}       // buffered: 1; there may be work
 	all   sync.WaitGroup
 }
 
@@ -82,16 +89,21 @@ const (
 	heartbeatInterval = 10 * time.Second
 	reviewInterval    = time.Second
 	longestBackoff    = 30 * time.Second
+	// However much is heard, it does not look more often for that.
+	shortestInterval = 200 * time.Millisecond
 )
 
 // New returns a worker that launches with the launcher what the backend has for it.
 func New(launcher *Launcher, runs Backend, opts Options) *Worker {
-	w := &Worker{Options: opts, launcher: launcher, runs: runs, log: opts.Log, taken: map[string]struct{}{}, freed: make(chan struct{}, 1)}
+	w := &Worker{Options: opts, launcher: launcher, runs: runs, log: opts.Log, taken: map[string]struct{}{}, freed: make(chan struct{}, 1), news: make(chan struct{}, 1)}
 	if w.Name == "" {
 		w.Name = "worker " + orchestrator.RandomName()
 	}
 	if w.Interval <= 0 {
 		w.Interval = 200 * time.Millisecond
+	}
+	if w.Heartbeat <= 0 {
+		w.Heartbeat = heartbeatInterval
 	}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
@@ -104,7 +116,7 @@ func New(launcher *Launcher, runs Backend, opts Options) *Worker {
 // error is that of the backend when the worker could not even begin: afterwards, failures are
 // logged and tried again.
 func (w *Worker) Run(ctx context.Context) error {
-	self := orchestrator.Worker{Name: w.Name, WorkPool: w.WorkPool, Interval: heartbeatInterval}
+	self := orchestrator.Worker{Name: w.Name, WorkPool: w.WorkPool, Interval: w.Heartbeat}
 	if err := w.runs.Heartbeat(ctx, self); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
@@ -139,8 +151,9 @@ func (w *Worker) Run(ctx context.Context) error {
 // serve claims runs until ctx ends or, with RunOnce, once.
 func (w *Worker) serve(ctx, whole context.Context, self orchestrator.Worker) error {
 	var failures int
-	var seen, reviewed time.Time
+	var seen, reviewed, looked time.Time
 	seen = time.Now()
+	defer w.listen(ctx)()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -149,7 +162,13 @@ func (w *Worker) serve(ctx, whole context.Context, self orchestrator.Worker) err
 			return nil
 		case <-pause.C:
 		case <-w.freed:
+		case <-w.news:
+			if since := time.Since(looked); since < shortestInterval {
+				pause.Reset(shortestInterval - since)
+				continue
+			}
 		}
+		looked = time.Now()
 		err := w.upkeep(ctx, self, &seen, &reviewed)
 		if err == nil {
 			err = w.take(ctx, whole)
@@ -172,6 +191,32 @@ func (w *Worker) serve(ctx, whole context.Context, self orchestrator.Worker) err
 	}
 }
 
+// listen has the worker look for work when the backend tells that there may be some. The function
+// that it returns ends that.
+func (w *Worker) listen(ctx context.Context) (stop func()) {
+	notifier, ok := w.runs.(orchestrator.Notifier)
+	if !ok || w.RunOnce {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var listening sync.WaitGroup
+	listening.Go(func() {
+		notifier.Notify(ctx, func(_ string, t orchestrator.StateType) {
+			if t != orchestrator.TypeScheduled {
+				return
+			}
+			select {
+			case w.news <- struct{}{}:
+			default:
+			}
+		}, func(bool) {})
+	})
+	return func() {
+		cancel()
+		listening.Wait()
+	}
+}
+
 // backoff is how long to wait after so many failures in a row: longer each time, and never the
 // same for several workers.
 func (w *Worker) backoff(failures int) time.Duration {
@@ -185,7 +230,7 @@ func (w *Worker) backoff(failures int) time.Duration {
 // upkeep does what is due from time to time.
 func (w *Worker) upkeep(ctx context.Context, self orchestrator.Worker, seen, reviewed *time.Time) error {
 	now := time.Now()
-	if now.Sub(*seen) >= heartbeatInterval {
+	if now.Sub(*seen) >= w.Heartbeat {
 		if err := w.runs.Heartbeat(ctx, self); err != nil {
 			return err
 		}
@@ -231,6 +276,12 @@ func (w *Worker) take(ctx, whole context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if gone, err := w.undeployed(ctx, run); gone || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		lease := orchestrator.NewLease("worker "+strings.TrimPrefix(w.Name, "worker "), w.launcher.Lease)
 		// Not to be interrupted: whether the run is ours must be known.
 		out, err := w.runs.SetState(context.WithoutCancel(ctx), run.ID, orchestrator.NewState(orchestrator.TypePending, ""), &orchestrator.SetStateOptions{Lease: &lease})
@@ -257,6 +308,25 @@ func (w *Worker) take(ctx, whole context.Context) error {
 	return nil
 }
 
+// undeployed ends a run of a deployment that is not there any more.
+func (w *Worker) undeployed(ctx context.Context, run *orchestrator.FlowRun) (bool, error) {
+	deployments, ok := w.runs.(orchestrator.Deployments)
+	if !ok || run.DeploymentID == "" {
+		return false, nil
+	}
+	_, err := deployments.Deployment(ctx, run.DeploymentID)
+	if !errors.Is(err, orchestrator.ErrNotFound) {
+		return false, err
+	}
+	text := fmt.Sprintf("Deployment %s no longer exists, cancelled run.", run.DeploymentID)
+	_, err = w.runs.SetState(ctx, run.ID, orchestrator.NewState(orchestrator.TypeCancelled, text), &orchestrator.SetStateOptions{Force: true})
+	if errors.Is(err, orchestrator.ErrNotFound) {
+		err = nil
+	}
+	w.log.Warn("flow run cancelled", "flow_run", run.ID, "reason", text)
+	return true, err
+}
+
 // handBack offers a run again that was claimed and not launched.
 func (w *Worker) handBack(ctx context.Context, run *orchestrator.FlowRun, lease orchestrator.Lease) {
 	state := orchestrator.NewState(orchestrator.TypeScheduled, "handed back by "+w.Name)
@@ -268,6 +338,23 @@ func (w *Worker) handBack(ctx context.Context, run *orchestrator.FlowRun, lease 
 		w.log.Warn("could not hand a run back", "flow_run", run.ID, "error", err)
 	}
 	w.log.Info("flow run handed back", "flow_run", run.ID)
+}
+
+// introduce tells in the run itself who launches it. Nothing depends on it.
+func (w *Worker) introduce(ctx context.Context, run *orchestrator.FlowRun) {
+	if labeler, ok := w.runs.(orchestrator.Labeler); ok {
+		labels := map[string]string{"prefect.worker.name": w.Name, "prefect.worker.type": "flowship", "prefect.work-pool.name": w.WorkPool}
+		if err := labeler.Label(ctx, run.ID, labels); err != nil {
+			w.log.Warn("could not label a run", "flow_run", run.ID, "error", err)
+		}
+	}
+	line := orchestrator.Log{
+		FlowRunID: run.ID, Name: orchestrator.LogWorker, Level: orchestrator.LogLevel(slog.LevelInfo), Timestamp: time.Now().UTC(),
+		Message: fmt.Sprintf("Worker '%s' submitting flow run '%s'", w.Name, run.ID),
+	}
+	if err := w.runs.WriteLogs(ctx, []orchestrator.Log{line}); err != nil {
+		w.log.Warn("could not write to a run's log", "flow_run", run.ID, "error", err)
+	}
 }
 
 // launch sees one run to its end.
@@ -283,6 +370,7 @@ func (w *Worker) launch(ctx context.Context, run *orchestrator.FlowRun, lease or
 	}()
 	log := w.log.With("flow_run", run.ID, "name", run.Name)
 	log.Info("submitting flow run")
+	w.introduce(ctx, run)
 	if out, err := w.runs.SetState(ctx, run.ID, orchestrator.NewNamedState(orchestrator.TypePending, orchestrator.NameSubmitting, ""), nil); err == nil && out.Status != orchestrator.Accepted {
 		log.Info("flow run is not to be run", "reason", out.Reason)
 	}

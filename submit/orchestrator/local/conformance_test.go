@@ -10,5 +10,5 @@ import (
 func TestConformance(t *testing.T) {
 	orchestratortest.Run(t, func(t *testing.T) orchestratortest.Backend {
 		return open(t, filepath.Join(t.TempDir(), "db"))
-	})
+	}, nil)
 }

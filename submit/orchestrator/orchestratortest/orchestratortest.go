@@ -2,12 +2,12 @@
 // promises, seen from outside.
 //
 //	func TestBackend(t *testing.T) {
-//		orchestratortest.Run(t, func(t *testing.T) orchestratortest.Backend { return open(t) })
+//		orchestratortest.Run(t, func(t *testing.T) orchestratortest.Backend { return open(t) }, nil)
 //	}
 //
 // A backend may be one that others use at the same time: the test looks only at what it made, and
 // its names are its own. What depends on a clock or on other processes is left to a backend's own
-// tests.
+// tests. A backend that is an [orchestrator.Assigner] is told of bundles after it made the runs.
 package orchestratortest
 
 import (
@@ -42,8 +42,24 @@ type Backend interface {
 	orchestrator.WorkerRegistry
 }
 
+// Options are what a backend cannot do as the others do; nil is nothing.
+type Options struct {
+	// OwnTimes: states have the times at which they were written, instead of those that they were
+	// proposed with.
+	OwnTimes bool
+	// OwnReplacements: a state that is written in place of the proposed one has an ID of its own.
+	OwnReplacements bool
+	// KeepsToSchedule: RUNNING is not accepted, and SetState does not return, before a run is due.
+	KeepsToSchedule bool
+	// LogsByTime: logs are in the order of their times, also where a clock went back.
+	LogsByTime bool
+}
+
 // Run runs all tests, each on a backend that open returns and closes at the test's end.
-func Run(t *testing.T, open func(t *testing.T) Backend) {
+func Run(t *testing.T, open func(t *testing.T) Backend, opts *Options) {
+	if opts == nil {
+		opts = &Options{}
+	}
 	for _, test := range []struct {
 		name string
 		run  func(b *bed)
@@ -79,7 +95,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"Logs", testLogs},
 		{"LogMessages", testLogMessages},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(&bed{T: t, Backend: open(t)}) })
+		t.Run(test.name, func(t *testing.T) { test.run(&bed{T: t, Backend: open(t), Options: opts}) })
 	}
 }
 
@@ -87,10 +103,25 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 type bed struct {
 	*testing.T
 	Backend
+	*Options
 }
 
 // micro: a backend keeps microseconds.
 var micro = cmpopts.EquateApproxTime(time.Microsecond)
+
+// proposed compares the times that states were proposed with.
+func (b *bed) proposed() cmp.Option {
+	if b.OwnTimes {
+		return cmpopts.EquateApproxTime(time.Minute)
+	}
+	return micro
+}
+
+// assigner is the backend if it gives ids itself, else nil.
+func (b *bed) assigner() orchestrator.Assigner {
+	a, _ := b.Backend.(orchestrator.Assigner)
+	return a
+}
 
 func (b *bed) must(err error) {
 	b.Helper()
@@ -143,7 +174,11 @@ func (b *bed) in(s orchestrator.State) (id string, lease orchestrator.Lease) {
 	if s.UnderWay() {
 		n.Lease = &lease
 	}
-	return b.create(n).ID, lease
+	id = b.create(n).ID
+	if s.AwaitsRetry() { // it ran, so it was launched
+		b.must(b.SetInfrastructure(b.Context(), id, "4711"))
+	}
+	return id, lease
 }
 
 func (b *bed) propose(id string, s orchestrator.State) *orchestrator.Outcome {

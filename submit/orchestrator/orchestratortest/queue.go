@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -64,7 +62,7 @@ func testQueueOffers(b *bed) {
 	nowhere := unique("pool")
 	_, err = b.ScheduledFlowRuns(b.Context(), nowhere, time.Time{}, 0)
 	b.wantErr("a pool that is not there", err, orchestrator.ErrNoWorkPool)
-	_, err = b.CreateFlowRun(b.Context(), orchestrator.NewFlowRun{ID: uuid.NewString(), Flow: "train", WorkPool: nowhere, State: state("SCHEDULED")})
+	_, err = b.CreateFlowRun(b.Context(), orchestrator.NewFlowRun{Flow: "train", WorkPool: nowhere, State: state("SCHEDULED")})
 	b.wantErr("queued where no pool is", err, orchestrator.ErrNoWorkPool)
 }
 

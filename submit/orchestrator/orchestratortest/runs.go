@@ -20,7 +20,18 @@ func testLife(b *bed) {
 		Results: "file:///r", Submission: json.RawMessage(`{"b":2}`), JobVariables: json.RawMessage(`{"env":{"A":"1"}}`), Priority: -3,
 		Policy: orchestrator.Policy{Retries: 2, RetryDelay: 7 * time.Second}, State: due(time.Now().Add(time.Hour)),
 	}
-	created := b.create(n)
+	if b.KeepsToSchedule {
+		n.State = due(time.Now().Add(time.Second))
+	}
+	create := n
+	if b.assigner() != nil {
+		create.ID, create.Bundle, create.Submission = "", orchestrator.Bundle{}, nil
+	}
+	created := b.create(create)
+	if a := b.assigner(); a != nil {
+		n.ID = created.ID
+		b.must(a.SetBundle(b.Context(), n.ID, n.Bundle, n.Submission))
+	}
 	pending, running, completed := state("PENDING"), state("RUNNING"), state("COMPLETED")
 	b.accept(n.ID, pending)
 	b.must(b.SetInfrastructure(b.Context(), n.ID, "4711"))
@@ -34,10 +45,10 @@ func testLife(b *bed) {
 		ID: n.ID, FlowID: flow, Flow: n.Flow, Name: n.Name, WorkPool: pool, Parameters: n.Parameters, Tags: n.Tags, Version: n.Version, Labels: n.Labels,
 		Bundle: n.Bundle, Results: n.Results, Submission: n.Submission, JobVariables: n.JobVariables, Infrastructure: "4711", Priority: n.Priority,
 		Policy: n.Policy, RunCount: 1, State: completed, Created: created.Created, Started: running.Timestamp, Ended: completed.Timestamp,
-	}, got, micro)
+	}, got, b.proposed())
 	states, err := b.States(b.Context(), n.ID)
 	b.must(err)
-	b.diff("states", []orchestrator.State{n.State, pending, running, completed}, states, micro)
+	b.diff("states", []orchestrator.State{n.State, pending, running, completed}, states, b.proposed())
 }
 
 func testDefaults(b *bed) {
@@ -120,7 +131,7 @@ func testCurrentStates(b *bed) {
 	b.in(state("COMPLETED"))
 	got, err := b.CurrentStates(b.Context(), asked)
 	b.must(err)
-	b.diff("states", want, got, micro)
+	b.diff("states", want, got, b.proposed())
 	got, err = b.CurrentStates(b.Context(), nil)
 	b.must(err)
 	b.diff("states of none", map[string]orchestrator.State{}, got, cmpopts.EquateEmpty())

@@ -184,6 +184,9 @@ func testOneEnds(b *bed) {
 
 func testRetries(b *bed) {
 	pool, delay := b.pool(orchestrator.NewWorkPool{}), 90*time.Second
+	if b.KeepsToSchedule {
+		delay = time.Second
+	}
 	id := b.create(orchestrator.NewFlowRun{WorkPool: pool, Policy: orchestrator.Policy{Retries: 2, RetryDelay: delay}, State: state("SCHEDULED")}).ID
 	lease := orchestrator.NewLease("executor", 0)
 	_, err := b.SetState(b.Context(), id, state("PENDING"), &orchestrator.SetStateOptions{Lease: &lease})
@@ -194,20 +197,25 @@ func testRetries(b *bed) {
 		out := b.propose(id, failure)
 		want := failure
 		want.Type, want.Name, want.Scheduled = orchestrator.TypeScheduled, orchestrator.NameAwaitingRetry, failure.Timestamp.Add(delay)
-		b.diff("what holds", want, out.State, micro)
+		if b.OwnReplacements {
+			want.ID = out.State.ID
+		}
+		b.diff("what holds", want, out.State, b.proposed())
 		if out.Status != orchestrator.Rejected || out.Reason == "" {
 			b.Errorf("failed: %+v", out)
 		}
 		run := b.run(id)
-		b.diff("run", []any{want, i + 1, true}, []any{run.State, run.RunCount, run.Ended.IsZero()}, micro)
+		b.diff("run", []any{want, i + 1, true}, []any{run.State, run.RunCount, run.Ended.IsZero()}, b.proposed())
 		offered, err := b.ScheduledFlowRuns(b.Context(), pool, time.Now().Add(time.Hour), 0)
 		b.must(err)
 		b.diff("offered", []string{}, ids(offered))
 		b.must(b.Renew(b.Context(), lease))
 		b.accept(id, named("RUNNING", orchestrator.NameRetrying))
 	}
-	if run := b.run(id); run.RunCount != 3 || run.Started.Sub(running.Timestamp).Abs() > time.Microsecond {
-		b.Errorf("run count %d, first run at %v, want %v", run.RunCount, run.Started, running.Timestamp)
+	states, err := b.States(b.Context(), id)
+	b.must(err)
+	if run := b.run(id); run.RunCount != 3 || run.Started.Sub(states[2].Timestamp).Abs() > time.Microsecond {
+		b.Errorf("run count %d, first run at %v, want %v", run.RunCount, run.Started, states[2].Timestamp)
 	}
 	b.accept(id, state("FAILED"))
 	b.wantErr("the lease", b.Renew(b.Context(), lease), orchestrator.ErrLeaseLost)

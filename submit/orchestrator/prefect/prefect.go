@@ -2,6 +2,8 @@
 //
 //	settings, err := prefect.Discover(nil)
 //	client, err := prefect.Open(settings)
+//	run, err := client.CreateFlowRun(ctx, orchestrator.NewFlowRun{Flow: "train", State: pending, Lease: &lease})
+//	out, err := client.SetState(ctx, run.ID, orchestrator.NewState(orchestrator.TypeScheduled, ""), nil)
 //	block, err := client.BlockDocument(ctx, "aws-credentials", "prod")
 //
 // [Discover] finds the server and how to log in where Prefect itself looks: in the environment,
@@ -9,6 +11,11 @@
 // [Client] sends what Prefect's own client sends (its version, the CSRF token of a server that
 // wants one, headers of the user's) and repeats a request under the same conditions: a server on
 // SQLite answers 503 now and then, and has not done anything then.
+//
+// A client is a backend as package orchestrator describes it. The server knows nothing of leases,
+// bundles and priorities: they are labels of the flow run whose names begin with "flowship.", which
+// are not shown among the user's. What the server lets pass and the rules of package orchestrator
+// do not is refused before it is asked, see [Client.SetState].
 //
 // Secrets, which are the key, the password and what a block holds, are in no error and in no
 // printed form of [Settings] and [Block].
@@ -65,6 +72,26 @@ type Client struct {
 
 	mu    sync.Mutex // guards the token
 	token csrfToken
+
+	clock     clock
+	version   versionCheck
+	chosen    chosenPool
+	served    served
+	flows     flowNames
+	proposals proposals
+	leases    leases
+	logs      seenLogs
+
+	runs      locks // for states, by flow run
+	pools     locks // for claims, by work pool
+	labelling locks // by flow run
+	reading   locks // of logs, by flow run
+
+	losses       sync.Mutex // guards lossesAsked
+	lossesAsked  time.Time
+	lossInterval time.Duration
+
+	workers workers
 }
 
 // Open returns a client for the API that the settings name. It sends nothing yet.
@@ -90,25 +117,37 @@ func Open(s *Settings) (*Client, error) {
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}
-	c := &Client{settings: s, api: api, http: &http.Client{Transport: transport, Timeout: s.Timeout}, id: uuid.NewString(), wait: wait}
+	transport.MaxIdleConnsPerHost = 8
+	c := &Client{
+		settings: s, api: api, http: &http.Client{Transport: transport, Timeout: s.Timeout}, id: uuid.NewString(), wait: wait,
+		lossInterval: lossInterval,
+	}
 	c.token.off = !s.CSRF
 	return c, nil
 }
 
 // Close gives up the connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() error {
+	c.workers.close()
+	c.http.CloseIdleConnections()
+	return nil
+}
 
 // StatusError is an answer that is no success.
 type StatusError struct {
 	Method, Path string
 	Status       int
 	Detail       string // what the server says, or ""
+	Check        string // the setting that may be wrong, or ""
 }
 
 func (e *StatusError) Error() string {
 	text := fmt.Sprintf("%s %s: status %d %s", e.Method, e.Path, e.Status, http.StatusText(e.Status))
 	if e.Detail != "" {
 		text += ": " + e.Detail
+	}
+	if e.Check != "" {
+		text += ": check " + e.Check
 	}
 	return text
 }
@@ -130,6 +169,15 @@ const maxAnswer = 64 << 20
 // call sends a request, with body as JSON unless it is nil, and decodes the answer, unless
 // answer is nil. The path starts with a slash and may have a query.
 func (c *Client) call(ctx context.Context, method, path string, body, answer any) error {
+	return c.callOnce(ctx, method, path, body, answer, nil)
+}
+
+// callOnce is a call of something that the server would do twice. Before it is sent again, because
+// it is not known whether the server did it, undone is asked; its error ends the call.
+func (c *Client) callOnce(ctx context.Context, method, path string, body, answer any, undone func(context.Context) error) error {
+	if err := c.checkVersion(ctx); err != nil {
+		return fmt.Errorf("prefect: %w", err)
+	}
 	var sent []byte
 	if body != nil {
 		var err error
@@ -137,7 +185,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, answer any
 			return fmt.Errorf("prefect: %s %s: %w", method, path, err)
 		}
 	}
-	got, err := c.repeat(ctx, method, path, sent)
+	got, err := c.repeat(ctx, method, path, sent, undone)
 	if err != nil {
 		return fmt.Errorf("prefect: %w", err)
 	}
@@ -175,6 +223,9 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (*r
 	case s.APIKey != "":
 		req.Header.Set("Authorization", "Bearer "+string(s.APIKey))
 	}
+	for name, value := range c.settings.Attribution {
+		req.Header.Set(name, value)
+	}
 	for name, value := range c.settings.Headers {
 		if !slices.Contains(reserved, strings.ToLower(name)) {
 			req.Header.Set(name, string(value))
@@ -185,11 +236,13 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (*r
 			return nil, err
 		}
 	}
+	sent := time.Now()
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
+	c.clock.heard(resp.Header.Get("Date"), sent, time.Now())
 	r := &response{status: resp.StatusCode, header: resp.Header}
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err == nil && len(r.body) > maxAnswer {
@@ -201,22 +254,47 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (*r
 // reserved are the headers that the user's own do not replace.
 var reserved = []string{"user-agent", "prefect-csrf-token", "prefect-csrf-client"}
 
-// detail is what the server says about a failure. What it repeats of the request is left out.
+// detail is what the server says about a failure, with the fields that it does not like. What it
+// repeats of the request is left out.
 func (r *response) detail() string {
 	var said struct {
 		Message string          `json:"exception_message"`
 		Detail  json.RawMessage `json:"detail"`
+		Fields  json.RawMessage `json:"exception_detail"`
 	}
 	if json.Unmarshal(r.body, &said) != nil {
 		return ""
 	}
 	text := said.Message
 	if text == "" && json.Unmarshal(said.Detail, &text) != nil {
-		return ""
+		text = fields(said.Detail)
+	}
+	if list := fields(said.Fields); list != "" {
+		text = strings.TrimSuffix(text, ".") + ": " + list
 	}
 	const most = 500
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
 	return text
+}
+
+// fields says what is wrong with which fields of a request.
+func fields(text json.RawMessage) string {
+	var wrong []struct {
+		Place   []any  `json:"loc"`
+		Message string `json:"msg"`
+	}
+	if json.Unmarshal(text, &wrong) != nil {
+		return ""
+	}
+	var list []string
+	for _, w := range wrong {
+		var place []string
+		for _, step := range w.Place {
+			place = append(place, fmt.Sprint(step))
+		}
+		list = append(list, strings.Join(place, ".")+": "+w.Message)
+	}
+	return strings.Join(list, "; ")
 }

@@ -14,9 +14,10 @@ import (
 	"time"
 )
 
-// repeat sends the request until it succeeds, or fails for good.
-func (c *Client) repeat(ctx context.Context, method, path string, body []byte) ([]byte, error) {
-	for try := 1; ; {
+// repeat sends the request until it succeeds, or fails for good. Before each further try it asks
+// undone, unless that is nil.
+func (c *Client) repeat(ctx context.Context, method, path string, body []byte, undone func(context.Context) error) ([]byte, error) {
+	for try, delays := 1, 1; ; delays++ {
 		r, err := c.once(ctx, method, path, body)
 		if err == nil && r.status < 300 {
 			c.answered.Store(true)
@@ -26,11 +27,16 @@ func (c *Client) repeat(ctx context.Context, method, path string, body []byte) (
 		if !again || counted && try > c.settings.MaxRetries {
 			return nil, c.failure(method, path, r, err)
 		}
-		if err := c.wait(ctx, c.delay(try, r)); err != nil {
+		if err := c.wait(ctx, c.delay(delays, r)); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", method, path, err)
 		}
 		if counted {
 			try++
+		}
+		if undone != nil {
+			if err := undone(ctx); err != nil {
+				return nil, err
+			}
 		}
 	}
 }
@@ -65,7 +71,11 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 // failure says what was asked and what came of it.
 func (c *Client) failure(method, path string, r *response, err error) error {
 	if err == nil {
-		return &StatusError{Method: method, Path: path, Status: r.status, Detail: r.detail()}
+		refused := &StatusError{Method: method, Path: path, Status: r.status, Detail: r.detail()}
+		if errors.Is(refused, ErrUnauthorized) {
+			refused.Check = c.settings.credentials()
+		}
+		return refused
 	}
 	if refused, ok := errors.AsType[*StatusError](err); ok {
 		return refused
@@ -79,8 +89,16 @@ func (c *Client) failure(method, path string, r *response, err error) error {
 	return fmt.Errorf("%s %s: %w: %s: %w", method, path, ErrUnavailable, c.api.Redacted(), err)
 }
 
-// delay is how long to wait before the next try.
-func (c *Client) delay(try int, r *response) time.Duration {
+// The first try after a failure follows soon: a server on SQLite that is busy is so for moments.
+// Prefect's own client waits for two seconds at first, and in all for not much longer.
+const (
+	firstDelay   = 200 * time.Millisecond
+	delayFactor  = 4
+	longestDelay = 32 * time.Second
+)
+
+// delay is the nth, which is how long to wait before the next try.
+func (c *Client) delay(n int, r *response) time.Duration {
 	const longest = 10 * time.Minute
 	jitter := c.settings.Jitter * rand.Float64()
 	if r != nil {
@@ -88,8 +106,9 @@ func (c *Client) delay(try int, r *response) time.Duration {
 			return min(time.Duration(float64(after)*(1+jitter)), longest) // never less than was asked for
 		}
 	}
-	seconds := math.Pow(2, float64(min(try, 10))) * (1 + 2*jitter - c.settings.Jitter)
-	return min(time.Duration(max(seconds, 0)*float64(time.Second)), longest)
+	d := min(firstDelay.Seconds()*math.Pow(delayFactor, float64(min(n, 10)-1)), longestDelay.Seconds())
+	d *= 1 + 2*jitter - c.settings.Jitter
+	return min(time.Duration(max(d, 0)*float64(time.Second)), longest)
 }
 
 // retryAfter reads seconds, or a date of HTTP.

@@ -39,8 +39,21 @@ type Settings struct {
 	SkipVerify bool          // do not verify the server's certificate
 	CertFile   string        // certificates to trust instead of the system's
 	Profile    string        // the active profile, for people to see
+	Query      time.Duration // how often workers look for work; 0 when nothing says
+	// DefaultWorkPool is the name of the work pool that is taken where none is named; "" is none.
+	DefaultWorkPool string
+	// ProfilesFile is where the profiles are, whether or not the file is there; "" is nowhere.
+	// [Client.SetDefaultWorkPool] writes to it.
+	ProfilesFile string
+	Cloud        bool // the API is Prefect Cloud's
+	// VersionCheck asks the server for its version before the first request.
+	VersionCheck bool
+	// Attribution are headers that say for whom the requests are sent.
+	Attribution map[string]string
 	// Warnings are what Prefect would warn of, a sentence each.
 	Warnings []string
+
+	poolFixed bool // a place that wins over the profile names the default work pool
 }
 
 // DiscoverOptions are the options of [Discover]; nil is the default.
@@ -154,16 +167,23 @@ func (d *discovery) fill() error {
 		Jitter:     0.2,
 		Timeout:    time.Minute,
 		CSRF:       true,
-		Profile:    s.Profile,
-		Warnings:   s.Warnings,
+
+		VersionCheck: true,
+		Attribution:  d.attribution(),
+
+		Profile:  s.Profile,
+		Warnings: s.Warnings,
+
+		ProfilesFile: d.profilesPath(),
 	}
+	d.defaultWorkPool()
 	if s.CertFile == "" {
 		s.CertFile = d.text("SSL_CERT_FILE")
 	}
 	if s.CertFile != "" {
 		s.CertFile = d.expand(s.CertFile)
 	}
-	seconds := s.Timeout.Seconds()
+	seconds, query := s.Timeout.Seconds(), 0.
 	for _, err := range []error{
 		d.parse("PREFECT_CLIENT_MAX_RETRIES", "a whole number, 0 or more", func(v string) (err error) {
 			s.MaxRetries, err = strconv.Atoi(v)
@@ -177,8 +197,16 @@ func (d *discovery) fill() error {
 			seconds, err = strconv.ParseFloat(v, 64)
 			return atLeastZero(seconds, err)
 		}),
+		d.parse("PREFECT_WORKER_QUERY_SECONDS", "a number of seconds", func(v string) (err error) {
+			query, err = strconv.ParseFloat(v, 64)
+			return atLeastZero(query, err)
+		}),
 		d.parse("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "true or false", func(v string) (err error) {
 			s.CSRF, err = parseBool(v)
+			return err
+		}),
+		d.parse("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "true or false", func(v string) (err error) {
+			s.VersionCheck, err = parseBool(v)
 			return err
 		}),
 		d.parse("PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "true or false", func(v string) (err error) {
@@ -197,15 +225,40 @@ func (d *discovery) fill() error {
 			return err
 		}
 	}
-	s.Timeout = time.Duration(seconds * float64(time.Second))
+	s.Timeout, s.Query = time.Duration(seconds*float64(time.Second)), time.Duration(query*float64(time.Second))
 	cloud := d.text("PREFECT_CLOUD_API_URL")
 	if cloud == "" {
 		cloud = cloudURL
 	}
 	if strings.HasPrefix(s.APIURL, strings.TrimRight(cloud, "/")) {
-		s.CSRF = false
+		s.CSRF, s.Cloud = false, true
 	}
 	return nil
+}
+
+// attribution reads what a worker says to those whom it launches.
+func (d *discovery) attribution() map[string]string {
+	headers := map[string]string{}
+	for _, whose := range []string{"Worker", "Flow", "Deployment"} {
+		for _, what := range []string{"Id", "Name"} {
+			name := "PREFECT__" + strings.ToUpper(whose+"_"+what)
+			if value := strings.TrimSpace(d.sources[0][name]); value != "" && !strings.ContainsAny(value, "\r\n\x00") {
+				headers["X-Prefect-"+whose+"-"+what] = value
+			}
+		}
+	}
+	return headers
+}
+
+// credentials are the settings to check where the API refuses the client.
+func (s *Settings) credentials() string {
+	switch {
+	case s.AuthString != "":
+		return "PREFECT_API_AUTH_STRING"
+	case s.APIKey != "":
+		return "PREFECT_API_KEY"
+	}
+	return "PREFECT_API_KEY or PREFECT_API_AUTH_STRING, of which none is set"
 }
 
 // parse reads a setting that is there. Its value is not told: it may stand in the wrong place.

@@ -1,0 +1,137 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
+)
+
+// configure makes the job configuration: it resolves the pool's base job template with the job
+// variables of the run's deployment, if it has one, and of the run. Command is that of the executor;
+// nil for a run that is not a bundle of flowship's.
+func (a *attempt) configure(ctx context.Context, pool *orchestrator.WorkPool, command []string) (map[string]any, error) {
+	template, err := launch.ParseTemplate(pool.BaseJobTemplate)
+	if err != nil {
+		return nil, fmt.Errorf("work pool %q: %w", pool.Name, err)
+	}
+	variables, err := a.variables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	delete(variables, StorageAccess)
+	given, _ := variables["command"].(string)
+	switch line := a.command(pool, given, command); {
+	case line != "" && template.Declares("command"):
+		variables["command"] = line
+	case given != "":
+		delete(variables, "command") // the job has the executor's
+	}
+	var refs launch.References
+	if a.References != nil {
+		if refs, err = a.References(ctx); err != nil {
+			return nil, err
+		}
+	}
+	configuration, err := template.ResolveWith(ctx, variables, refs)
+	if err != nil {
+		return nil, fmt.Errorf("work pool %q: %w", pool.Name, err)
+	}
+	if a.Settings != nil {
+		underlay(configuration, a.Settings(a.Run))
+	}
+	return configuration, nil
+}
+
+// program is how a command line names the program that this is.
+const program = "flowship"
+
+// command is the line that the job is to run, or "" for the executor's own. One that is given is an
+// execution launcher's or Prefect's. Where it calls flowship, this program is meant, and a bundle
+// of its own is executed with the digest that the run says.
+func (a *attempt) command(pool *orchestrator.WorkPool, given string, executor []string) string {
+	words, err := launch.Split(given)
+	switch {
+	case err == nil && len(words) > 0 && words[0] == program && a.Run.Bundle.Digest != "":
+		return launch.Join(executor)
+	case err == nil && len(words) > 0 && words[0] == program:
+		return launch.Join(slices.Concat(a.Executor[:1], words[1:]))
+	case given != "":
+		return given
+	case executor != nil:
+		return launch.Join(executor)
+	case pool.Type == "process":
+		python := os.Getenv(execute.EnvPython)
+		if python == "" {
+			python = "python3"
+		}
+		return launch.Join([]string{python, "-m", "prefect.engine"})
+	}
+	return "prefect flow-run execute"
+}
+
+// variables are the job variables of the deployment with those of the run over them; env is merged
+// variable by variable.
+func (a *attempt) variables(ctx context.Context) (map[string]any, error) {
+	variables, err := decodeVariables(a.Run.JobVariables)
+	if err != nil || a.Run.DeploymentID == "" {
+		return variables, err
+	}
+	deployments, ok := a.Runs.(orchestrator.Deployments)
+	if !ok {
+		return variables, nil
+	}
+	deployment, err := deployments.Deployment(ctx, a.Run.DeploymentID)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := decodeVariables(deployment.JobVariables)
+	if err != nil {
+		return nil, fmt.Errorf("deployment %q: %w", deployment.Name, err)
+	}
+	under, _ := merged["env"].(map[string]any)
+	over, _ := variables["env"].(map[string]any)
+	maps.Copy(merged, variables)
+	if under != nil && over != nil {
+		env := maps.Clone(under)
+		maps.Copy(env, over)
+		merged["env"] = env
+	}
+	return merged, nil
+}
+
+func decodeVariables(text json.RawMessage) (map[string]any, error) {
+	variables := map[string]any{}
+	if len(text) == 0 || string(text) == "null" {
+		return variables, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber() // as they were written
+	if err := d.Decode(&variables); err != nil {
+		return nil, fmt.Errorf("job variables: %w", err)
+	}
+	return variables, nil
+}
+
+// underlay adds variables to the environment of the configuration that it does not have.
+func underlay(configuration map[string]any, settings []string) {
+	env := map[string]any{}
+	for _, v := range settings {
+		name, value, _ := strings.Cut(v, "=")
+		env[name] = value
+	}
+	if configured, ok := configuration["env"].(map[string]any); ok {
+		maps.Copy(env, configured)
+	}
+	if len(env) > 0 {
+		configuration["env"] = env
+	}
+}
