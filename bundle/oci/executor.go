@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -19,6 +18,9 @@ import (
 
 // executorPackage is the slim executor's.
 const executorPackage = "github.com/flowship/flowship/cmd/flowship-executor"
+
+// ErrNoExecutor: none was found for a platform; those that are given are other errors.
+var ErrNoExecutor = errors.New("no executor")
 
 // Executors finds the executor for a platform: one of those given; else the file
 // flowship-executor-OS-ARCH beside this program; else what go builds of the version of flowship
@@ -76,11 +78,11 @@ func (e *Executors) find(ctx context.Context, p Platform) (path, origin string, 
 	case ctx.Err() != nil:
 		return "", "", ctx.Err()
 	}
-	if runtime.GOOS == p.OS && checkExecutor(self, p) == nil {
+	err = checkExecutor(self, p)
+	if err == nil {
 		return self, "this program", nil
 	}
-	reason := fmt.Sprintf("no executor: this program is for %s/%s, and there is no %s", runtime.GOOS, runtime.GOARCH, filepath.Join(beside, name))
-	return "", "", &bundle.Error{Kind: bundle.KindNotFound, Path: p.String(), Reason: reason, Err: buildErr}
+	return "", "", fmt.Errorf("%w for %s: no %s, %w, %w", ErrNoExecutor, p, filepath.Join(beside, name), buildErr, err)
 }
 
 // checkExecutor refuses what cannot run on the platform without any library.
@@ -90,10 +92,10 @@ func checkExecutor(file string, p Platform) error {
 		return &bundle.Error{Kind: bundle.KindNotFound, Path: file, Err: err}
 	}
 	if err != nil {
-		return &bundle.Error{Kind: bundle.KindRefused, Path: file, Reason: "is no program for Linux", Err: err}
+		return &bundle.Error{Kind: bundle.KindRefused, Path: file, Reason: "is no program for Linux"}
 	}
 	defer f.Close()
-	if machine, known := machines[p.Arch]; known && f.Machine != machine {
+	if f.Machine != machines[p.Arch] {
 		return &bundle.Error{Kind: bundle.KindRefused, Path: file, Reason: fmt.Sprintf("is a program for %s, not for %s", f.Machine, p)}
 	}
 	if slices.ContainsFunc(f.Progs, func(s *elf.Prog) bool { return s.Type == elf.PT_INTERP }) {
@@ -104,6 +106,7 @@ func checkExecutor(file string, p Platform) error {
 
 var machines = map[string]elf.Machine{
 	"386": elf.EM_386, "amd64": elf.EM_X86_64, "arm": elf.EM_ARM, "arm64": elf.EM_AARCH64, "loong64": elf.EM_LOONGARCH,
+	"mips": elf.EM_MIPS, "mipsle": elf.EM_MIPS, "mips64": elf.EM_MIPS, "mips64le": elf.EM_MIPS, "ppc64": elf.EM_PPC64,
 	"ppc64le": elf.EM_PPC64, "riscv64": elf.EM_RISCV, "s390x": elf.EM_S390,
 }
 

@@ -1,6 +1,7 @@
 package oci_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,10 +33,10 @@ func TestExecutors(t *testing.T) {
 	}{
 		{"given", oci.Executors{Given: []string{amd, arm}}, arm64, taken{arm, "given"}, ""},
 		{"none of those given", oci.Executors{Given: []string{amd}}, arm64, taken{}, bundle.KindRefused},
+		{"given, of an unknown architecture", oci.Executors{Given: []string{amd}}, oci.Platform{OS: "linux", Arch: "vax"}, taken{}, bundle.KindRefused},
 		{"given, not there", oci.Executors{Given: []string{"nothing"}}, arm64, taken{}, bundle.KindNotFound},
 		{"beside", oci.Executors{Beside: beside}, arm64, taken{besideArm, "beside this program"}, ""},
 		{"beside, no program", oci.Executors{Beside: beside}, oci.Platform{OS: "linux", Arch: "s390x"}, taken{}, bundle.KindRefused},
-		{"no such architecture", oci.Executors{Beside: beside, Dir: t.TempDir()}, oci.Platform{OS: "linux", Arch: "vax"}, taken{}, bundle.KindNotFound},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got taken
@@ -48,6 +49,13 @@ func TestExecutors(t *testing.T) {
 				t.Errorf("%q has several lines", err)
 			}
 		})
+	}
+}
+
+func TestNoExecutor(t *testing.T) {
+	_, err := (&oci.Executors{Beside: t.TempDir(), Dir: t.TempDir()}).Find(t.Context(), oci.Platform{OS: "linux", Arch: "vax"})
+	if !errors.Is(err, oci.ErrNoExecutor) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -57,6 +57,9 @@ func aboutRegistry(err error) error {
 
 // aboutImage does so for what an image is made of.
 func aboutImage(err error) error {
+	if errors.Is(err, oci.ErrNoExecutor) {
+		return &hinted{err: err, kind: kind(bundle.KindNotFound), hint: "build one where flowship's source is, and name it: CGO_ENABLED=0 GOOS=linux go build ./cmd/flowship-executor; --executor FILE"}
+	}
 	switch bundle.KindOf(err) {
 	case bundle.KindNotFound:
 		return &hinted{err: err, hint: "an image is one in a registry, a directory with an OCI layout, a file of docker save or, as a base, scratch"}
