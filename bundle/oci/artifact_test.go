@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -329,6 +330,40 @@ func TestPullAfterACut(t *testing.T) {
 	}
 	if cuts.Load() < 2 {
 		t.Error("nothing was cut")
+	}
+}
+
+// A registry that does not go on is not waited for without end.
+func TestPatience(t *testing.T) {
+	dir, b := newBundle(t)
+	sidecar := b.Document.Flowship.Archive.SHA256.Hex()
+	for name, fault := range map[string]func(w http.ResponseWriter, r *http.Request, next http.Handler){
+		"no answer": func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() },
+		"half an answer": func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if !strings.HasSuffix(r.URL.Path, sidecar) || r.Method != http.MethodGet {
+				next.ServeHTTP(w, r)
+				return
+			}
+			w.Header().Set("Content-Length", "100")
+			w.Write(make([]byte, 50))
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			ref := "oci://" + s.host + "/a:1"
+			if _, err := oci.Push(t.Context(), dir, ref, nil); err != nil {
+				t.Fatal(err)
+			}
+			s.breaks(fault)
+			to := filepath.Join(t.TempDir(), "to")
+			_, err := oci.Pull(t.Context(), ref, to, &oci.RegistryOptions{Patience: 200 * time.Millisecond})
+			if !errors.Is(err, oci.ErrUnavailable) || !strings.Contains(err.Error(), "it did not go on") {
+				t.Errorf("%v", err)
+			}
+			wantNothing(t, to)
+		})
 	}
 }
 

@@ -50,6 +50,7 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -83,6 +84,9 @@ func (e *InvalidError) Error() string { return fmt.Sprintf("%s %q: %s", e.What, 
 type RegistryOptions struct {
 	// Transport, if not nil, does the requests.
 	Transport http.RoundTripper
+	// Patience is how long a registry may say and take nothing before it counts as not
+	// available; 0 means 2 minutes.
+	Patience time.Duration
 	// Progress, if not nil, is told of further bytes that went or came.
 	Progress func(bytes int64)
 }
@@ -94,11 +98,14 @@ func (o *RegistryOptions) progress(n int64) {
 }
 
 func (o *RegistryOptions) remote(ctx context.Context) []remote.Option {
-	opts := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("flowship")}
+	p := &patient{next: remote.DefaultTransport, wait: defaultPatience}
 	if o != nil && o.Transport != nil {
-		opts = append(opts, remote.WithTransport(o.Transport))
+		p.next = o.Transport
 	}
-	return opts
+	if o != nil && o.Patience != 0 {
+		p.wait = o.Patience
+	}
+	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("flowship"), remote.WithTransport(p)}
 }
 
 // registryError is what a registry said, or that it did not.
@@ -125,10 +132,13 @@ func (e *registryError) Unwrap() []error {
 // explain gives an error of the registry client its kind, and a text of one line.
 func explain(err error) error {
 	var said *transport.Error
+	var explained *registryError
 	switch {
-	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case err == nil, errors.As(err, &explained), bundle.KindOf(err) != "":
 		return err
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrUnauthorized), errors.Is(err, ErrUnavailable):
+	case errors.Is(err, errSilent):
+		return &registryError{ErrUnavailable, oneLine(err.Error()), err}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &said):
 		return &registryError{statusKind(said.StatusCode), answer(said), err}

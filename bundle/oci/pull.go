@@ -204,7 +204,7 @@ func (f *fetching) write(ctx context.Context, r io.Reader, l v1.Descriptor, path
 		}
 	}()
 	n, err = io.Copy(out, &told{io.LimitReader(readerWith(ctx, r), l.Size+1), f.opts})
-	if cut(err) || ctx.Err() != nil {
+	if cut(err) || errors.Is(err, errSilent) || ctx.Err() != nil {
 		return err
 	}
 	// Whatever else the client says, what came decides.
