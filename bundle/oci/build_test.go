@@ -431,6 +431,72 @@ func TestDamagedBase(t *testing.T) {
 	wantNothing(t, dir)
 }
 
+// Nor does one that a registry changed, or does not send to its end.
+func TestDamagedBaseInARegistry(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
+		kind  bundle.Kind
+		is    error
+	}{
+		"changed": {func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			record(w, r, next, func(p []byte) []byte { return append(p[:len(p)-1], p[len(p)-1]^1) })
+		}, bundle.KindTampered, nil},
+		"cut off": {cutOff, "", oci.ErrUnavailable},
+		"refused": {func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusForbidden) }, "", oci.ErrUnauthorized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			ref := tagOf(t, s.host+"/base/x:1")
+			if err := remote.Write(ref, randomImage(t, amd64, 1<<20, true)); err != nil {
+				t.Fatal(err)
+			}
+			img := built(t, &oci.BuildOptions{Base: ref.Name(), Executor: finder(t)})
+			s.breaks(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+					test.fault(w, r, next)
+					return
+				}
+				next.ServeHTTP(w, r)
+			})
+			dir := filepath.Join(t.TempDir(), "out")
+			if err := img.WriteLayout(t.Context(), dir, "made:1"); bundle.KindOf(err) != test.kind || err == nil || test.is != nil && !errors.Is(err, test.is) {
+				t.Errorf("layout: %v", err)
+			}
+			wantNothing(t, dir)
+			if err := img.WriteTar(t.Context(), dir, "made:1"); bundle.KindOf(err) != test.kind || err == nil || test.is != nil && !errors.Is(err, test.is) {
+				t.Errorf("tar: %v", err)
+			}
+			wantNothing(t, dir)
+		})
+	}
+}
+
+// A push that fails says why.
+func TestImagePushFails(t *testing.T) {
+	s := newServer(t)
+	img := built(t, &oci.BuildOptions{Base: oci.Scratch, Executor: finder(t)})
+	s.breaks(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusForbidden)
+			io.WriteString(w, `{"errors": [{"code": "DENIED", "message": "read only"}]}`)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	err := img.Push(t.Context(), s.host+"/a:1", nil)
+	if !errors.Is(err, oci.ErrUnauthorized) || !strings.Contains(err.Error(), "DENIED: read only") {
+		t.Errorf("%v", err)
+	}
+	s.breaks(nil)
+	if _, err := remote.Get(tagOf(t, s.host+"/a:1")); err == nil {
+		t.Error("the tag is there")
+	}
+	var invalid *oci.InvalidError
+	if err := img.Push(t.Context(), "UPPER:1", nil); !errors.As(err, &invalid) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestBuildFails(t *testing.T) {
 	all, find := bases(t), finder(t)
 	s := newServer(t)

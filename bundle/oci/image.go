@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -11,6 +12,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/flowship/flowship/bundle"
 )
 
 // Image is an image for one platform, or an index of one for each of several. Close it.
@@ -154,10 +157,19 @@ func (i *Image) Push(ctx context.Context, name string, opts *RegistryOptions) er
 	close(pushed)
 	at := <-counted
 	if err != nil {
-		return fmt.Errorf("oci: push image %q: %w", name, explain(err))
+		return fmt.Errorf("oci: push image %q: %w", name, aboutLayers(name, err))
 	}
 	opts.progress(i.size - at) // the client forgets manifests, and the last bytes of a layer
 	return nil
+}
+
+// aboutLayers is explain for what reads the base's layers. The error of the client for bytes with
+// another digest has no name.
+func aboutLayers(name string, err error) error {
+	if err != nil && strings.Contains(err.Error(), "error verifying") {
+		return &bundle.Error{Kind: bundle.KindTampered, Path: name, Reason: "a layer of the base is not what its digest says", Err: err}
+	}
+	return explain(err)
 }
 
 // count passes on what a push says of its progress, until it is done: the channel is not closed in

@@ -203,8 +203,12 @@ func (f *fetching) write(ctx context.Context, r io.Reader, l v1.Descriptor, path
 			f.opts.progress(-n)
 		}
 	}()
-	n, err = io.Copy(out, &told{io.LimitReader(readerWith(ctx, r), l.Size+1), f.opts})
-	if cut(err) || errors.Is(err, errSilent) || ctx.Err() != nil {
+	from := &told{r: io.LimitReader(readerWith(ctx, r), l.Size+1), opts: f.opts}
+	n, err = io.Copy(out, from)
+	switch {
+	case err != nil && from.err == nil:
+		return &bundle.Error{Kind: bundle.KindUnavailable, Path: path, Reason: "cannot be written", Err: err}
+	case brokeOff(ctx, err):
 		return err
 	}
 	// Whatever else the client says, what came decides.
@@ -221,14 +225,23 @@ func (f *fetching) write(ctx context.Context, r io.Reader, l v1.Descriptor, path
 	return err
 }
 
-// told counts what is read.
+// told counts what is read, and remembers why reading failed.
 type told struct {
 	r    io.Reader
 	opts *RegistryOptions
+	err  error
 }
 
 func (t *told) Read(p []byte) (int, error) {
 	n, err := t.r.Read(p)
 	t.opts.progress(int64(n))
+	if err != nil && err != io.EOF {
+		t.err = err
+	}
 	return n, err
+}
+
+// brokeOff reports whether reading failed for a reason that does not lie in what was read.
+func brokeOff(ctx context.Context, err error) bool {
+	return cut(err) || errors.Is(err, errSilent) || ctx.Err() != nil
 }

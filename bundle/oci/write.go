@@ -48,7 +48,7 @@ func (i *Image) stream(ctx context.Context, w io.Writer, name string) error {
 	if len(i.parts) > 1 {
 		return &InvalidError{"image", name, "is for " + listed(i.Platforms()) + ", and this form holds one platform"}
 	}
-	return explain(tarball.Write(ref, i.parts[0].image, &contextWriter{ctx, w}))
+	return aboutLayers(name, tarball.Write(ref, i.parts[0].image, &contextWriter{ctx, w}))
 }
 
 // contextWriter ends writing when ctx has ended.
@@ -141,14 +141,20 @@ func (i *Image) layBlob(ctx context.Context, blobs string, l v1.Layer) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(copyAll(ctx, io.MultiWriter(f, h), r), f.Close()); err != nil {
-			return err
+		from := &told{r: r}
+		copied, closed := copyAll(ctx, io.MultiWriter(f, h), from), f.Close()
+		switch {
+		case closed != nil || copied != nil && from.err == nil:
+			return &bundle.Error{Kind: bundle.KindUnavailable, Path: to, Reason: "cannot be written", Err: errors.Join(copied, closed)}
+		case brokeOff(ctx, copied):
+			return copied
 		}
+		err = copied // the client looks at what came, too
 	}
 	if got := hashOf(h); got != digest {
-		return &bundle.Error{Kind: bundle.KindTampered, Path: digest.String(), Reason: "the layer is " + got.String()}
+		return &bundle.Error{Kind: bundle.KindTampered, Path: digest.String(), Reason: "the layer is not what its digest says"}
 	}
-	return nil
+	return err
 }
 
 // link makes a second name for a layer of a local layout and hashes it. Where it cannot, the layer
