@@ -1,28 +1,16 @@
 package oci_test
 
 import (
-	"archive/tar"
-	"context"
 	"errors"
-	"fmt"
-	"io"
-	"math/rand/v2"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/flowship/flowship/bundle"
@@ -35,113 +23,12 @@ var (
 )
 
 // randomImage is an image for a platform, with an entry point.
-func randomImage(t *testing.T, p oci.Platform, size int64, oci bool) v1.Image {
-	t.Helper()
-	img, err := random.Image(size, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg = cfg.DeepCopy()
-	cfg.OS, cfg.Architecture = p.OS, p.Arch
-	cfg.Config.Entrypoint, cfg.Config.Env, cfg.Config.Labels = []string{"/base"}, []string{"A=b"}, map[string]string{"kept": "yes"}
-	if img, err = mutate.ConfigFile(img, cfg); err != nil {
-		t.Fatal(err)
-	}
-	if oci {
-		img = mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON)
-	}
-	return img
-}
 
 // randomIndex is an image for two platforms, with something that is no image.
-func randomIndex(t *testing.T) v1.ImageIndex {
-	t.Helper()
-	idx := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, p := range []oci.Platform{amd64, arm64, {OS: "unknown", Arch: "unknown"}} {
-		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{
-			Add:        randomImage(t, p, 10000, true),
-			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: p.OS, Architecture: p.Arch}},
-		})
-	}
-	return idx
-}
 
 // bases returns the same kinds of images in all places where a base may be.
-func bases(t *testing.T) map[string]string {
-	t.Helper()
-	dir, s := t.TempDir(), newServer(t)
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	ref := tagOf(t, s.host+"/base/docker:1")
-	must(remote.Write(ref, randomImage(t, amd64, 1000, false)))
-	refIndex := tagOf(t, s.host+"/base/index:1")
-	must(remote.WriteIndex(refIndex, randomIndex(t)))
-	p, err := layout.Write(filepath.Join(dir, "layout"), empty.Index)
-	must(err)
-	must(p.AppendImage(randomImage(t, amd64, 1000, true)))
-	p, err = layout.Write(filepath.Join(dir, "index"), empty.Index)
-	must(err)
-	must(p.AppendIndex(randomIndex(t)))
-	must(tarball.WriteToFile(filepath.Join(dir, "packed.tar"), ref, randomImage(t, amd64, 1000, false)))
-	writePlainTar(t, filepath.Join(dir, "plain.tar"), randomImage(t, amd64, 1000, false))
-	return map[string]string{
-		"scratch": oci.Scratch, "registry": ref.Name(), "index in a registry": refIndex.Name(), "layout": filepath.Join(dir, "layout"),
-		"index in a layout": filepath.Join(dir, "index"), "packed tar": filepath.Join(dir, "packed.tar"), "plain tar": filepath.Join(dir, "plain.tar"),
-	}
-}
 
 // writePlainTar writes an image as Docker itself does: its layers are not compressed.
-func writePlainTar(t testing.TB, file string, img v1.Image) {
-	t.Helper()
-	out, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	w := tar.NewWriter(out)
-	put := func(name string, content []byte) {
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	config, err := img.RawConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	put("config.json", config)
-	layers, err := img.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for i, l := range layers {
-		r, err := l.Uncompressed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, fmt.Sprintf("%d/layer.tar", i))
-		put(names[i], content)
-	}
-	put("manifest.json", fmt.Appendf(nil, `[{"Config":"config.json","RepoTags":["base:1"],"Layers":["%s"]}]`, strings.Join(names, `","`)))
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func built(t *testing.T, opts *oci.BuildOptions) *oci.Image {
 	t.Helper()
@@ -154,6 +41,7 @@ func built(t *testing.T, opts *oci.BuildOptions) *oci.Image {
 }
 
 // laid is the image as a layout, read back.
+
 func laid(t *testing.T, img *oci.Image) v1.ImageIndex {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "out")
@@ -168,6 +56,7 @@ func laid(t *testing.T, img *oci.Image) v1.ImageIndex {
 }
 
 // TestBuild builds on every kind of base, twice, and has another program look at what comes out.
+
 func TestBuild(t *testing.T) {
 	find := finder(t)
 	_, b := newBundle(t)
@@ -249,6 +138,7 @@ func config(t *testing.T, img v1.Image) *v1.ConfigFile {
 }
 
 // wantBundle asserts that the image runs the bundle, whole.
+
 func wantBundle(t *testing.T, img v1.Image, b *bundle.Bundle, based bool) {
 	t.Helper()
 	cfg := config(t, img)
@@ -335,6 +225,7 @@ func TestSeveralPlatforms(t *testing.T) {
 }
 
 // What a registry has is not read from it to be sent back.
+
 func TestPushReadsNoLayers(t *testing.T) {
 	s := newServer(t)
 	ref := tagOf(t, s.host+"/base/x:1")
@@ -408,212 +299,9 @@ func TestTarAndLinks(t *testing.T) {
 }
 
 // A layer that is not what its name says comes into no layout.
-func TestDamagedBase(t *testing.T) {
-	all := bases(t)
-	blobs := filepath.Join(all["layout"], "blobs", "sha256")
-	entries, err := os.ReadDir(blobs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		file := filepath.Join(blobs, e.Name())
-		if text := read(t, file); strings.HasPrefix(text, "\x1f\x8b") {
-			if err := os.WriteFile(file, []byte(text[:len(text)-1]+"x"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	img := built(t, &oci.BuildOptions{Base: all["layout"], Executor: finder(t)})
-	dir := filepath.Join(t.TempDir(), "out")
-	if err := img.WriteLayout(t.Context(), dir, "made:1"); bundle.KindOf(err) != bundle.KindTampered {
-		t.Errorf("%v", err)
-	}
-	wantNothing(t, dir)
-}
 
 // Nor does one that a registry changed, or does not send to its end.
-func TestDamagedBaseInARegistry(t *testing.T) {
-	for name, test := range map[string]struct {
-		fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
-		kind  bundle.Kind
-		is    error
-	}{
-		"changed": {func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-			record(w, r, next, func(p []byte) []byte { return append(p[:len(p)-1], p[len(p)-1]^1) })
-		}, bundle.KindTampered, nil},
-		"cut off": {cutOff, "", oci.ErrUnavailable},
-		"refused": {func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusForbidden) }, "", oci.ErrUnauthorized},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newServer(t)
-			ref := tagOf(t, s.host+"/base/x:1")
-			if err := remote.Write(ref, randomImage(t, amd64, 1<<20, true)); err != nil {
-				t.Fatal(err)
-			}
-			img := built(t, &oci.BuildOptions{Base: ref.Name(), Executor: finder(t)})
-			s.breaks(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-				if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
-					test.fault(w, r, next)
-					return
-				}
-				next.ServeHTTP(w, r)
-			})
-			dir := filepath.Join(t.TempDir(), "out")
-			if err := img.WriteLayout(t.Context(), dir, "made:1"); bundle.KindOf(err) != test.kind || err == nil || test.is != nil && !errors.Is(err, test.is) {
-				t.Errorf("layout: %v", err)
-			}
-			wantNothing(t, dir)
-			if err := img.WriteTar(t.Context(), dir, "made:1"); bundle.KindOf(err) != test.kind || err == nil || test.is != nil && !errors.Is(err, test.is) {
-				t.Errorf("tar: %v", err)
-			}
-			wantNothing(t, dir)
-		})
-	}
-}
 
 // A push that fails says why.
-func TestImagePushFails(t *testing.T) {
-	s := newServer(t)
-	img := built(t, &oci.BuildOptions{Base: oci.Scratch, Executor: finder(t)})
-	s.breaks(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if r.Method == http.MethodPut {
-			w.WriteHeader(http.StatusForbidden)
-			io.WriteString(w, `{"errors": [{"code": "DENIED", "message": "read only"}]}`)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-	err := img.Push(t.Context(), s.host+"/a:1", nil)
-	if !errors.Is(err, oci.ErrUnauthorized) || !strings.Contains(err.Error(), "DENIED: read only") {
-		t.Errorf("%v", err)
-	}
-	s.breaks(nil)
-	if _, err := remote.Get(tagOf(t, s.host+"/a:1")); err == nil {
-		t.Error("the tag is there")
-	}
-	var invalid *oci.InvalidError
-	if err := img.Push(t.Context(), "UPPER:1", nil); !errors.As(err, &invalid) {
-		t.Errorf("%v", err)
-	}
-}
-
-func TestBuildFails(t *testing.T) {
-	all, find := bases(t), finder(t)
-	s := newServer(t)
-	s.breaks(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusForbidden) })
-	_, broken := newBundle(t)
-	sidecar := []byte(read(t, broken.ArchivePath))
-	sidecar[40] ^= 1
-	if err := os.WriteFile(broken.ArchivePath, sidecar, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	text := filepath.Join(t.TempDir(), "text.tar")
-	if err := os.WriteFile(text, []byte("text"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	var invalid *oci.InvalidError
-	for name, test := range map[string]struct {
-		opts oci.BuildOptions
-		kind bundle.Kind
-		is   error
-		as   any
-	}{
-		"no such file":       {opts: oci.BuildOptions{Base: "./no.tar"}, kind: bundle.KindNotFound},
-		"no tar":             {opts: oci.BuildOptions{Base: text}, kind: bundle.KindRefused},
-		"no name":            {opts: oci.BuildOptions{Base: "UPPER case"}, as: &invalid},
-		"no such image":      {opts: oci.BuildOptions{Base: strings.Replace(all["registry"], "docker:1", "docker:2", 1)}, is: oci.ErrNotFound},
-		"not allowed":        {opts: oci.BuildOptions{Base: s.host + "/a/b"}, is: oci.ErrUnauthorized},
-		"nobody there":       {opts: oci.BuildOptions{Base: "localhost:1/a/b"}, is: oci.ErrUnavailable},
-		"no such platform":   {opts: oci.BuildOptions{Base: all["layout"], Platforms: []oci.Platform{arm64}}, kind: bundle.KindNotFound},
-		"platform twice":     {opts: oci.BuildOptions{Base: oci.Scratch, Platforms: []oci.Platform{arm64, arm64}}, as: &invalid},
-		"bundle is tampered": {opts: oci.BuildOptions{Base: oci.Scratch, Bundle: broken}, kind: bundle.KindTampered},
-		"wrong program": {opts: oci.BuildOptions{Base: all["layout"], Executor: func(ctx context.Context, _ oci.Platform) (string, error) { return find(ctx, arm64) }},
-			kind: bundle.KindRefused},
-	} {
-		t.Run(name, func(t *testing.T) {
-			test.opts.Scratch = t.TempDir()
-			if test.opts.Executor == nil {
-				test.opts.Executor = find
-			}
-			_, err := oci.Build(t.Context(), &test.opts)
-			switch {
-			case err == nil, test.kind != bundle.KindOf(err), test.is != nil && !errors.Is(err, test.is), test.as != nil && !errors.As(err, test.as):
-				t.Errorf("%v is of kind %q, want %q, %v", err, bundle.KindOf(err), test.kind, test.is)
-			case strings.Contains(err.Error(), "\n"):
-				t.Errorf("%q has several lines", err)
-			}
-			wantNothing(t, filepath.Join(test.opts.Scratch, "x"))
-		})
-	}
-}
 
 // BenchmarkLayout writes an image on a base of 100 MB, which is a layout or a tar, to a layout.
-func BenchmarkLayout(b *testing.B) {
-	dir := b.TempDir()
-	content := make([]byte, 100<<20)
-	r := rand.NewChaCha8([32]byte{})
-	for i := 0; i < len(content); i += 8192 { // about as compressible as programs are
-		r.Read(content[i : i+3072])
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		pr, pw := io.Pipe()
-		go func() {
-			w := tar.NewWriter(pw)
-			w.WriteHeader(&tar.Header{Name: "big", Mode: 0o644, Size: int64(len(content))})
-			w.Write(content)
-			pw.CloseWithError(w.Close())
-		}()
-		return pr, nil
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		b.Fatal(err)
-	}
-	cfg, err := img.ConfigFile()
-	if err != nil {
-		b.Fatal(err)
-	}
-	cfg.OS, cfg.Architecture = "linux", "amd64"
-	if img, err = mutate.ConfigFile(img, cfg); err != nil {
-		b.Fatal(err)
-	}
-	ref := tagOf(b, "base:1")
-	p, err := layout.Write(filepath.Join(dir, "layout"), empty.Index)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := p.AppendImage(img); err != nil {
-		b.Fatal(err)
-	}
-	if err := tarball.WriteToFile(filepath.Join(dir, "packed.tar"), ref, img); err != nil {
-		b.Fatal(err)
-	}
-	writePlainTar(b, filepath.Join(dir, "plain.tar"), img)
-	executor := filepath.Join(dir, "executor")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", executor, "../../cmd/flowship-executor")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-	if said, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("%v: %s", err, said)
-	}
-	for _, base := range []string{"layout", "packed.tar", "plain.tar"} {
-		b.Run(base, func(b *testing.B) {
-			for n := 0; b.Loop(); n++ {
-				img, err := oci.Build(b.Context(), &oci.BuildOptions{Base: filepath.Join(dir, base), Executor: func(context.Context, oci.Platform) (string, error) { return executor, nil }})
-				if err != nil {
-					b.Fatal(err)
-				}
-				to := filepath.Join(dir, fmt.Sprintf("out-%s-%d", base, n))
-				if err := img.WriteLayout(b.Context(), to, "made:1"); err != nil {
-					b.Fatal(err)
-				}
-				img.Close()
-				b.StopTimer()
-				os.RemoveAll(to)
-				b.StartTimer()
-			}
-		})
-	}
-}
