@@ -20,14 +20,17 @@ func (c *Client) repeat(ctx context.Context, method, path string, body []byte, u
 	for try, delays := 1, 1; ; delays++ {
 		r, err := c.once(ctx, method, path, body)
 		if err == nil && r.status < 300 {
-			c.answered.Store(true)
 			return r.body, nil
 		}
 		again, counted := c.worthRepeating(ctx, r, err)
 		if !again || counted && try > c.settings.MaxRetries {
 			return nil, c.failure(method, path, r, err)
 		}
-		if err := c.wait(ctx, c.delay(delays, r)); err != nil {
+		answer := r
+		if refused, ok := errors.AsType[*tokenRefusal](err); ok {
+			answer = refused.answer
+		}
+		if err := c.wait(ctx, c.delay(delays, answer)); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", method, path, err)
 		}
 		if counted {
@@ -48,11 +51,11 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 		if ctx.Err() != nil {
 			return false, true
 		}
-		var refused *StatusError
+		var refused *tokenRefusal
 		var u *url.Error
 		switch {
-		case errors.As(err, &refused): // for the token
-			return false, true
+		case errors.As(err, &refused):
+			return c.repeatable(refused.answer)
 		case errors.Is(err, syscall.ECONNREFUSED):
 			return c.answered.Load(), true
 		}
@@ -61,6 +64,11 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 	if c.renewToken(r) {
 		return true, true
 	}
+	return c.repeatable(r)
+}
+
+// repeatable is what worthRepeating says of an answer as such.
+func (c *Client) repeatable(r *response) (again, counted bool) {
 	if !slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable}, r.status) &&
 		!slices.Contains(c.settings.RetryCodes, r.status) {
 		return false, true
