@@ -59,7 +59,7 @@ func grouped() bool { return os.Getenv(envExecutes) != "" && os.Getenv(envStop) 
 
 func executeStep(ctx context.Context, step Step) (*execute.Record, error) {
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, passedOn()...)
+	signal.Notify(signals, execute.PassedOn()...)
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
 	opts := &execute.Options{Signals: signals, Grace: step.Grace, Results: step.Results, Storage: step.Storage}

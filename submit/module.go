@@ -239,7 +239,7 @@ func (m *Module) runUpload(ctx context.Context, opts *ModuleOptions) error {
 
 func (m *Module) runExecute(ctx context.Context, opts *ModuleOptions) (int, error) {
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, passedOn()...)
+	signal.Notify(signals, execute.PassedOn()...)
 	defer signal.Stop(signals)
 	how := &execute.Options{Signals: signals, Warn: opts.Warn}
 	p, err := attach(context.WithoutCancel(ctx), opts.Warn)

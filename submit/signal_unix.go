@@ -9,15 +9,6 @@ import (
 	"time"
 )
 
-// passedOn are the signals that concern the command.
-func passedOn() []os.Signal {
-	s := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
-	if !signal.Ignored(syscall.SIGHUP) {
-		s = append(s, syscall.SIGHUP)
-	}
-	return s
-}
-
 // notifyHangup has the channel told when who launched the process is gone. A hangup that was
 // ignored from the start, by nohup, stays ignored.
 func notifyHangup(c chan<- os.Signal) {

@@ -5,8 +5,6 @@ import (
 	"time"
 )
 
-func passedOn() []os.Signal { return []os.Signal{os.Interrupt} }
-
 // notifyHangup: on Windows nobody tells.
 func notifyHangup(chan<- os.Signal) {}
 

@@ -18,7 +18,8 @@ by walking, and .prefectignore files have the last word.
 
 REF is a bundle directory, its bundle.json, a sidecar zip alone, the URL of a store
 with the key of a document or sidecar (s3://bucket/KEY, gs://bucket/KEY,
-azblob://container/KEY, file:///store/KEY), or the id of a flow run.`,
+azblob://container/KEY, file:///store/KEY), a bundle in a container registry
+(oci://REGISTRY/REPOSITORY:TAG or @sha256:…), or the id of a flow run.`,
 	}
 	group(cmd)
 	cmd.AddCommand(

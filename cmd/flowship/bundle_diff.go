@@ -70,6 +70,12 @@ func runDiff(ctx context.Context, c *console, from, to string) error {
 }
 
 func (c *console) diff(ctx context.Context, from, to string) (*bundle.Difference, error) {
+	local, remove, err := onDisk(ctx, from, to)
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	from, to = local[0], local[1]
 	client, err := c.openClient(ctx)
 	if err != nil {
 		return submit.DiffPaths(ctx, from, to) // without a home there may be files

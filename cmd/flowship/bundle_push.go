@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowship/flowship/bundle/oci"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit"
 )
@@ -14,16 +15,22 @@ import (
 func newPushCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "push DIR URL",
-		Short: "Store a bundle",
+		Short: "Bring a bundle into a store or a registry",
 		Long: `Push verifies the bundle that bundle build wrote and brings it into the store at URL:
 first the sidecar and the program, unless they are there already, then the document.
 It prints the reference that the other commands take. Pushing it again stores
 nothing and prints the same.
 
+With oci://REGISTRY/REPOSITORY:TAG it goes into a container registry, as an artifact
+whose digest follows from the bundle alone; the reference then has that digest. The
+credentials are those of docker login.
+
 JSON: {"ref", "url", "key", "digest", "files_key", "uploaded_bytes",
-"reused_bytes"}; files_key is null when no files travel.`,
+"reused_bytes"}; files_key is null when no files travel, and in a registry key is the
+digest of the artifact.`,
 		Example: `  flowship bundle push dist s3://acme-bundles
-  flowship bundle push dist file:///srv/bundles`,
+  flowship bundle push dist file:///srv/bundles
+  flowship bundle push dist oci://ghcr.io/acme/train:1`,
 		Args: arguments("DIR", "URL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPush(cmd.Context(), c, args[0], args[1])
@@ -32,6 +39,9 @@ JSON: {"ref", "url", "key", "digest", "files_key", "uploaded_bytes",
 }
 
 func runPush(ctx context.Context, c *console, dir, url string) error {
+	if oci.IsReference(url) {
+		return pushToRegistry(ctx, c, dir, url)
+	}
 	client, err := c.openClient(ctx)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/bundle/oci"
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit"
@@ -143,8 +144,9 @@ func kindOf(err error) kind {
 	var u *usageError
 	var invalid *submit.InvalidError
 	var variable *launch.VariableError
+	var image *oci.InvalidError
 	switch {
-	case errors.As(err, &u), errors.As(err, &invalid), errors.As(err, &variable):
+	case errors.As(err, &u), errors.As(err, &invalid), errors.As(err, &variable), errors.As(err, &image):
 		return kindUsage
 	case errors.Is(err, context.DeadlineExceeded):
 		return kindTimeout
@@ -156,6 +158,12 @@ func kindOf(err error) kind {
 		return kind(bundle.KindTampered)
 	}
 	switch {
+	case errors.Is(err, oci.ErrUnauthorized):
+		return kindUnauthorized
+	case errors.Is(err, oci.ErrUnavailable):
+		return kindUnavailable
+	case errors.Is(err, oci.ErrNotFound):
+		return kind(bundle.KindNotFound)
 	case errors.Is(err, storage.ErrUnauthorized), errors.Is(err, prefect.ErrUnauthorized):
 		return kindUnauthorized
 	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, prefect.ErrUnavailable):

@@ -48,14 +48,15 @@ func TestScript(t *testing.T) {
 		},
 		Condition: scriptCondition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"bytes":  cmdBytes,
-			"cut":    cmdCut,
-			"exits":  cmdExits,
-			"fifo":   cmdFIFO,
-			"flip":   cmdFlip,
-			"json":   cmdJSON,
-			"mtime":  cmdMtime,
-			"setenv": cmdSetenv,
+			"bytes":    cmdBytes,
+			"cut":      cmdCut,
+			"exits":    cmdExits,
+			"fifo":     cmdFIFO,
+			"flip":     cmdFlip,
+			"json":     cmdJSON,
+			"mtime":    cmdMtime,
+			"registry": cmdRegistry,
+			"setenv":   cmdSetenv,
 		},
 	})
 }

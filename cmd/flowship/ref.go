@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/bundle/oci"
 	"github.com/flowship/flowship/submit"
 )
 
@@ -25,6 +26,9 @@ func (f *found) size() int64 {
 
 // openBundle finds the bundle that ref names. The caller must close it.
 func (c *console) openBundle(ctx context.Context, ref string) (*found, error) {
+	if oci.IsReference(ref) {
+		return openInRegistry(ctx, ref)
+	}
 	client, err := c.openClient(ctx)
 	if err != nil {
 		// Without a home there are no flow runs, but there may be files.
@@ -51,6 +55,9 @@ func (c *console) openBundle(ctx context.Context, ref string) (*found, error) {
 
 // readContents returns what the bundle that ref names says of itself.
 func (c *console) readContents(ctx context.Context, ref string) (*submit.Contents, error) {
+	if oci.IsReference(ref) {
+		return contentsInRegistry(ctx, ref)
+	}
 	client, err := c.openClient(ctx)
 	if err != nil {
 		b, err := bundle.Open(ref) // as for openBundle

@@ -115,7 +115,7 @@ in PATH builds flows in Go; with NO_COLOR there is no colour.`,
 	group(root)
 	root.AddCommand(
 		newRunCommand(c), newSubmitCommand(c), newSubmitToWorkPoolCommand(c), newFlowRunCommand(c), newWorkPoolCommand(c), newWorkerCommand(c),
-		newBundleCommand(c), newStorageCommand(c), newStepCommand(c), newDoctorCommand(c), newVersionCommand(c), newCompletionCommand(c),
+		newBundleCommand(c), newImageCommand(c), newStorageCommand(c), newStepCommand(c), newDoctorCommand(c), newVersionCommand(c), newCompletionCommand(c),
 	)
 	withoutFlagsInUse(root)
 	return root

@@ -25,6 +25,7 @@ var rooms = map[string][]string{
 	"bundle":                               {"ignore", "bundle/pickle"},
 	"bundle/pickle":                        nil,
 	"bundle/bench":                         {"bundle", "ignore"},
+	"bundle/oci":                           {"bundle"},
 	"storage":                              nil,
 	"launch":                               nil,
 	"launch/infratest":                     {"launch"},
