@@ -203,6 +203,14 @@ var sources = map[string][]string{
 // ambient says where the environment has credentials for the store, without what they are. err
 // is what the store said.
 func (e *examination) ambient(err error) {
+	if e.credentials != "" && e.onPrefect() {
+		status, do := FindingOK, ""
+		if errors.Is(err, storage.ErrUnauthorized) {
+			status, do = FindingFailed, "look at what is in the block, and at what it allows"
+		}
+		e.add("credentials", status, fmt.Sprintf("the block %q of the Prefect server", e.credentials), do)
+		return
+	}
 	scheme, _, _ := strings.Cut(e.url, "://")
 	places, ok := sources[scheme]
 	if !ok {
