@@ -56,11 +56,16 @@ func PrefectSettings() (*prefect.Settings, error) {
 
 // openBackend opens the API that the settings name or, without any, the file of the embedded
 // default.
-func openBackend(ctx context.Context, settings *prefect.Settings, path string) (backend, error) {
+func openBackend(ctx context.Context, settings *prefect.Settings, path string, warn func(string)) (backend, error) {
 	if settings == nil {
 		return local.Open(ctx, path, nil)
 	}
-	return prefect.Open(settings)
+	api, err := prefect.Open(settings)
+	if err != nil {
+		return nil, err
+	}
+	api.Tell(warn)
+	return api, nil
 }
 
 // references resolves what job variables say about the server's blocks and variables; nil is

@@ -67,8 +67,14 @@ func (s *submission) flowOptions(ctx context.Context) (map[string]any, error) {
 		options["version"] = s.Version
 	}
 	storage, err := storageOf(s.pool)
-	if err != nil || storage == nil || storage.Results == nil || s.namesResultStorage() {
+	switch {
+	case err != nil || s.namesResultStorage():
 		return options, err
+	case storage == nil || storage.Results == nil:
+		if s.mode != modeQueue {
+			options["persist_result"] = true // it runs on this machine, whose disk both see
+		}
+		return options, nil
 	}
 	api, err := s.api(ctx)
 	if err != nil {

@@ -58,7 +58,12 @@ func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
 	s.refresh(context.WithoutCancel(ctx))
 	s.run.State, s.run.Result, s.run.ExitCode, s.run.Dir = end.State, end.Result, end.ExitCode, end.Dir
 	if s.run.Result == nil && end.State.Type == orchestrator.TypeCompleted && s.onPrefect() {
-		if s.run.Result, err = s.Result(context.WithoutCancel(ctx), s.run.ID); err != nil {
+		s.run.Result, err = s.Result(context.WithoutCancel(ctx), s.run.ID)
+		if errors.Is(err, ErrNotPersisted) {
+			s.warn(err)
+			err = nil
+		}
+		if err != nil {
 			return &s.run, err
 		}
 	}

@@ -280,16 +280,18 @@ func TestModuleCredentials(t *testing.T) {
 		"azure-blob-storage-credentials/app":    `{"account_url": "https://a", "tenant_id": "t", "client_id": "c", "client_secret": "s3cr3t"}`,
 		"azure-blob-storage-credentials/empty":  `{}`,
 	}
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		parts := strings.Split(r.URL.Path, "/") // /api/block_types/slug/S/block_documents/name/N
-		data, ok := blocks[parts[4]+"/"+parts[7]]
+	mux := http.NewServeMux()
+	mux.HandleFunc("/api/block_types/slug/{slug}/block_documents/name/{name}", func(w http.ResponseWriter, r *http.Request) {
+		slug, name := r.PathValue("slug"), r.PathValue("name")
+		data, ok := blocks[slug+"/"+name]
 		if !ok || r.URL.Query().Get("include_secrets") != "true" {
 			w.WriteHeader(http.StatusNotFound)
 			io.WriteString(w, `{"detail": "Block Document not found"}`)
 			return
 		}
-		fmt.Fprintf(w, `{"id": "1", "name": %q, "block_type": {"slug": %q}, "data": %s}`, parts[7], parts[4], data)
-	}))
+		fmt.Fprintf(w, `{"id": "1", "name": %q, "block_type": {"slug": %q}, "data": %s}`, name, slug, data)
+	})
+	api := httptest.NewServer(mux)
 	defer api.Close()
 	modules := map[string][]string{
 		"aws-credentials":                {"prefect_aws.bundles.upload", "--bucket=b", "--key=k", "f", "--aws-credentials-block-name"},

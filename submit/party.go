@@ -92,7 +92,9 @@ func (p *party) runForPrefect(url, key string, digest bundle.Digest, opts *execu
 	if err != nil {
 		return execute.ExitUnavailable, fmt.Errorf("submit: %w", err)
 	}
-	opts.FlowRunID, opts.Runs, opts.Logs, opts.Watcher = p.id, api, api, orchestrator.NewWatcher(api, 0)
+	watcher := orchestrator.NewWatcher(api, 0)
+	defer watcher.Close()
+	opts.FlowRunID, opts.Runs, opts.Logs, opts.Watcher = p.id, api, api, watcher
 	if p.id != "" {
 		run, err := api.FlowRun(p.ctx, p.id)
 		if err != nil {
@@ -111,14 +113,12 @@ func (p *party) runForPrefect(url, key string, digest bundle.Digest, opts *execu
 	return execute.RunForPrefect(p.ctx, url, key, digest, opts)
 }
 
-// readBlock reads blocks of the server.
+// readBlock reads blocks of the server, if there is one.
 func (p *party) readBlock() readBlock {
 	if p.prefect != nil {
 		return p.prefect.block
 	}
-	return func(_ context.Context, slug, name string) (*prefect.Block, error) {
-		return nil, fmt.Errorf("block %q of type %q: %w", name, slug, prefect.ErrNoAPI)
-	}
+	return (&server{settings: &prefect.Settings{}}).block
 }
 
 func (p *party) close() {

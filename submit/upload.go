@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/google/uuid"
+
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
 )
@@ -35,9 +37,12 @@ func (u *upload) send(ctx context.Context) error {
 	for range attempts {
 		// A document whose files are gone has them kept from now on, until another one does.
 		before := u.run.Bundle.Key
+		if before != "" && u.created == nil { // a run that is created already knows the key
+			u.key = uuid.NewString()
+		}
 		u.manifest, u.archive, u.run.Bundle = files, nil, StoredBundle{}
-		err := u.sendOnce(ctx)
-		if before != "" {
+		err := u.sendOnce(ctx, before == u.key)
+		if before != "" && before != u.key {
 			err = errors.Join(err, u.bucket.Delete(context.WithoutCancel(ctx), before))
 		}
 		if err != nil {
@@ -53,7 +58,7 @@ func (u *upload) send(ctx context.Context) error {
 	return fmt.Errorf("submit: %w: what was stored was deleted again, %d times", storage.ErrUnavailable, attempts)
 }
 
-func (u *upload) sendOnce(ctx context.Context) error {
+func (u *upload) sendOnce(ctx context.Context, again bool) error {
 	if u.manifest != nil {
 		if err := u.sidecar(ctx); err != nil {
 			return err
@@ -70,7 +75,7 @@ func (u *upload) sendOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return u.document(ctx, inv)
+	return u.document(ctx, inv, again)
 }
 
 // lost returns the key of what was deleted before the document named it, or "".
@@ -197,8 +202,8 @@ func (u *upload) prove(ctx context.Context, object *storage.Object) (*bundle.Arc
 	return nil, err
 }
 
-// document stores the document under a new key.
-func (u *upload) document(ctx context.Context, inv bundle.Invocation) error {
+// document stores the document under its key, or again in place of the one that is there.
+func (u *upload) document(ctx context.Context, inv bundle.Invocation, again bool) error {
 	d, err := bundle.NewDocument(inv, u.manifest, u.archive)
 	if err != nil {
 		return err
@@ -219,7 +224,7 @@ func (u *upload) document(ctx context.Context, inv bundle.Invocation) error {
 	b := &u.run.Bundle
 	b.URL, b.Key, b.digest = u.bucket.URL(), u.key, digest
 	b.UploadedBytes += info.Size()
-	if _, err := u.put(ctx, b.Key, path, &bundle.Archive{SHA256: digest, Size: info.Size()}, false); err != nil {
+	if _, err := u.put(ctx, b.Key, path, &bundle.Archive{SHA256: digest, Size: info.Size()}, again); err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
 	return nil

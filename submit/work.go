@@ -33,7 +33,15 @@ func (c *Client) Work(ctx context.Context, opts worker.Options) error {
 	if err != nil {
 		return err
 	}
+	if len(opts.Queues) > 0 && !c.onPrefect() {
+		return fmt.Errorf("submit: work pool %q: %w", pool.Name, &InvalidError{"only work pools of a Prefect server have work queues"})
+	}
 	if c.onPrefect() {
+		api, err := c.api(ctx)
+		if err != nil {
+			return err
+		}
+		api.SetQueues(pool.Name, opts.Queues)
 		opts.Interval = cmp.Or(opts.Interval, c.prefect.Query, prefectInterval)
 		opts.Heartbeat = cmp.Or(opts.Heartbeat, prefectHeartbeat)
 	}

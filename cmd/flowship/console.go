@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -23,6 +24,8 @@ type console struct {
 	outStyled   bool // colour on stdout
 	errStyled   bool // colour on stderr
 	errTerminal bool // stderr is a terminal: a bar may be drawn
+
+	lease time.Duration // of leases on flow runs; 0: the usual length
 }
 
 func newConsole(in, out, err *os.File) *console {

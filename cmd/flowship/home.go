@@ -54,6 +54,7 @@ func (c *console) openClient(ctx context.Context) (*submit.Client, error) {
 	}
 	client, err := submit.OpenClient(ctx, &submit.ClientOptions{
 		Home: home(), Executor: []string{self, "step"}, Storage: &storage.OpenOptions{Openers: openers()}, Prefect: settings,
+		Warn: func(warning string) { c.warn("%s", warning) }, Lease: c.lease,
 	})
 	if err != nil {
 		return nil, unavailable(err)

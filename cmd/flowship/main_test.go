@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -15,7 +16,14 @@ var update = flag.Bool("update", false, "write docs/ and the expected output of 
 
 func TestMain(m *testing.M) {
 	fixUmask()
-	testscript.Main(m, map[string]func(){"flowship": main})
+	testscript.Main(m, map[string]func(){"flowship": main, "flowship-brief": brief})
+}
+
+// brief is flowship with leases that expire soon.
+func brief() {
+	c := newConsole(os.Stdin, os.Stdout, os.Stderr)
+	c.lease = 3 * time.Second
+	os.Exit(run(c))
 }
 
 // TestScript runs the scripts in testdata/script at the top: every command, every kind of error, and the

@@ -63,7 +63,7 @@ func (tm *team) flowship(args ...string) string {
 
 func (tm *team) try(args ...string) (out, errs string, code int) {
 	tm.Helper()
-	ctx, cancel := context.WithTimeout(tm.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tm.Context()), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, tm.launcher, args...)
 	var stdout, stderr bytes.Buffer
@@ -126,7 +126,7 @@ func (tm *team) get(path, body string, into any) {
 	if body != "" {
 		method = http.MethodPost
 	}
-	got, err := tm.call(tm.Context(), method, path, body)
+	got, err := tm.call(context.WithoutCancel(tm.Context()), method, path, body)
 	if err == nil {
 		err = json.Unmarshal(got, into)
 	}
@@ -321,3 +321,41 @@ func TestRunsOfPrefectFromHere(t *testing.T) {
 }
 
 func (tm *team) cancelRunning(id string) error { return tm.stock.cancel(tm.Context(), id) }
+
+// TestWorkerRunsDeployments: a deployment that Prefect knows runs on flowship's worker, with its job
+// variables below the run's.
+func TestWorkerRunsDeployments(t *testing.T) {
+	tm := newTeam(t)
+	dir := flows(t, "team")
+	var flow, deployment, run struct{ ID string }
+	tm.get("/flows/", `{"name": "told"}`, &flow)
+	tm.get("/deployments/", fmt.Sprintf(`{"name": %q, "flow_id": %q, "entrypoint": "flow.py:told", "work_pool_name": %[1]q, "enforce_parameter_schema": false,
+		"job_variables": {"env": {"UNDER": "deployment", "OVER": "deployment"}, "working_dir": %[3]q},
+		"pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": %[4]q}}]}`, tm.pool, flow.ID, t.TempDir(), dir), &deployment)
+	tm.get("/deployments/"+deployment.ID+"/create_flow_run", `{"parameters": {"names": ["UNDER", "OVER"]}, "job_variables": {"env": {"OVER": "run"}}}`, &run)
+	tm.serve()
+	tm.try("flow-run", "wait", run.ID)
+	if got := tm.look(run.ID); got.States[len(got.States)-1] != "Completed" {
+		t.Errorf("%+v", got)
+	}
+	tm.logs(run.ID, "the environment holds deployment, run")
+}
+
+// TestWorkerServesQueues: a worker that serves one queue leaves the others alone.
+func TestWorkerServesQueues(t *testing.T) {
+	tm := newTeam(t)
+	if _, err := tm.call(t.Context(), http.MethodPost, "/work_pools/"+tm.pool+"/queues", `{"name": "urgent", "priority": 1}`); err != nil {
+		t.Fatal(err)
+	}
+	waiting := tm.submitted("--", "true")
+	var flow, run struct{ ID string }
+	tm.get("/flows/", `{"name": "true"}`, &flow)
+	tm.get("/flow_runs/", fmt.Sprintf(`{"flow_id": %q, "work_pool_name": %q, "work_queue_name": "urgent", "state": {"type": "SCHEDULED"}, "job_variables": {"command": "sh -c 'exit 3'"}}`, flow.ID, tm.pool), &run)
+	tm.flowship("worker", "start", "--pool", tm.pool, "--work-queue", "urgent", "--run-once")
+	if got := tm.look(run.ID); got.States[len(got.States)-1] != "Crashed" || !strings.Contains(got.Message, "exit code 3") {
+		t.Errorf("%+v", got)
+	}
+	if got := tm.look(waiting); got.States[len(got.States)-1] != "Scheduled" {
+		t.Errorf("%+v", got)
+	}
+}

@@ -17,13 +17,14 @@ type workerStartOptions struct {
 	poolType string
 	limit    int
 	name     string
+	queues   []string
 	runOnce  bool
 }
 
 func newWorkerStartCommand(c *console) *cobra.Command {
 	opts := &workerStartOptions{}
 	cmd := &cobra.Command{
-		Use:   "start --pool NAME [--type T] [--limit N] [--name N] [--run-once]",
+		Use:   "start --pool NAME [--type T] [--limit N] [--name N] [--work-queue Q]... [--run-once]",
 		Short: "Launch what waits in a work pool",
 		Long: `Start serves a work pool until it gets a SIGINT or SIGTERM. Then it takes nothing
 more and waits for the runs that it has launched; a second signal ends them, and
@@ -51,6 +52,7 @@ template of the type.`,
 	flags.StringVar(&opts.poolType, "type", "", "the work pool's type `T`, with which it is made if need be")
 	flags.IntVar(&opts.limit, "limit", 0, "have at most `N` runs under way at once (default: no limit)")
 	flags.StringVar(&opts.name, "name", "", "`NAME` of the worker (default: a random one)")
+	flags.StringArrayVar(&opts.queues, "work-queue", nil, "serve only this `QUEUE` of the pool (repeatable), on a Prefect server")
 	flags.BoolVar(&opts.runOnce, "run-once", false, "launch what is due now, and end when that has ended")
 	return cmd
 }
@@ -67,7 +69,7 @@ func runWorkerStart(ctx context.Context, c *console, opts *workerStartOptions) e
 	hurry, done := c.watchCancel(ctx, "")
 	defer done()
 	err = client.Work(ctx, worker.Options{
-		WorkPool: opts.pool, Name: opts.name, Limit: opts.limit, RunOnce: opts.runOnce, Log: c.logger(), Hurry: hurry,
+		WorkPool: opts.pool, Name: opts.name, Limit: opts.limit, Queues: opts.queues, RunOnce: opts.runOnce, Log: c.logger(), Hurry: hurry,
 	})
 	if err != nil {
 		return aboutWorkPool(err)

@@ -16,6 +16,9 @@
 //	FLOWSHIP_TEST_SERVERS      the names of the servers that were started, separated by commas: of these, none may be missing
 //	FLOWSHIP_TEST_PYTHON       a Python interpreter that has Prefect
 //	FLOWSHIP_TEST_PREFECT_API  the API URL of a Prefect server with an empty database
+//	FLOWSHIP_TEST_PREFECT_SECURED
+//	                           the same of a server that wants the user and password in FLOWSHIP_TEST_PREFECT_AUTH, and
+//	                           a token with each request that changes something
 //	FLOWSHIP_TEST_S3           the URL of an empty bucket, as storage.Open takes it, of an S3 server (versitygw), with
 //	                           AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
 //	FLOWSHIP_TEST_GCS          the same of a Google Cloud Storage server (fake-gcs-server), with STORAGE_EMULATOR_HOST
@@ -43,6 +46,7 @@ import (
 func servers() []server {
 	return []server{
 		{name: "prefect", gives: []string{"FLOWSHIP_TEST_PYTHON", "FLOWSHIP_TEST_PREFECT_API"}, start: startPrefect},
+		{name: "prefect-secured", gives: []string{"FLOWSHIP_TEST_PREFECT_SECURED", "FLOWSHIP_TEST_PREFECT_AUTH"}, start: startSecuredPrefect},
 		{name: "s3", gives: []string{"FLOWSHIP_TEST_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, start: startS3},
 		{name: "gcs", gives: []string{"FLOWSHIP_TEST_GCS", "STORAGE_EMULATOR_HOST"}, start: startGCS},
 		{name: "azure", gives: []string{"FLOWSHIP_TEST_AZURE", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY"}, start: startAzure},
@@ -74,7 +78,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if *list {
 		for _, s := range chosen {
-			fmt.Fprintf(stdout, "%-10s %s\n", s.name, strings.Join(s.gives, " "))
+			fmt.Fprintf(stdout, "%-16s %s\n", s.name, strings.Join(s.gives, " "))
 		}
 		return 0
 	}

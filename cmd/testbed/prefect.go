@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	_ "embed"
 	"errors"
@@ -20,18 +21,37 @@ var requirements string
 // uvVersion is of the installer. pip, which installs it, would take minutes for the rest.
 const uvVersion = "0.13.8"
 
-// startPrefect installs Prefect from PyPI and starts its API server with an empty database.
+// startPrefect starts Prefect's API server with an empty database.
 func startPrefect(ctx context.Context, p *place) ([]string, error) {
-	python, err := p.prefectPython(ctx)
+	python, api, err := p.prefectServer(ctx)
 	if err != nil {
 		return nil, err
+	}
+	return []string{"FLOWSHIP_TEST_PYTHON=" + python, "FLOWSHIP_TEST_PREFECT_API=" + api}, nil
+}
+
+// startSecuredPrefect starts one that wants to know who asks, and that what changes something comes from there.
+func startSecuredPrefect(ctx context.Context, p *place) ([]string, error) {
+	auth := "testbed:" + rand.Text()
+	_, api, err := p.prefectServer(ctx, "PREFECT_SERVER_CSRF_PROTECTION_ENABLED=true", "PREFECT_SERVER_API_AUTH_STRING="+auth)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"FLOWSHIP_TEST_PREFECT_SECURED=" + api, "FLOWSHIP_TEST_PREFECT_AUTH=" + auth}, nil
+}
+
+// prefectServer installs Prefect from PyPI and starts its API server with these settings.
+func (p *place) prefectServer(ctx context.Context, settings ...string) (python, api string, err error) {
+	python, err = p.prefectPython(ctx)
+	if err != nil {
+		return "", "", err
 	}
 	port, err := freePort()
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
 	server := fmt.Sprintf("http://127.0.0.1:%d", port)
-	api := server + "/api"
+	api = server + "/api"
 	// The services only look after what nobody tests here, and keep SQLite busy: clients then get 503 again and again.
 	cmd := exec.Command(python, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", fmt.Sprint(port), "--no-ui", "--no-services")
 	cmd.Env = append(withoutPrefect(os.Environ()),
@@ -43,10 +63,8 @@ func startPrefect(ctx context.Context, p *place) ([]string, error) {
 		"PREFECT_CLI_PROMPT=false",
 		"DO_NOT_TRACK=1",
 	)
-	if err := p.serve(ctx, "prefect server", cmd, server, 2*time.Minute, answering(api+"/health")); err != nil {
-		return nil, err
-	}
-	return []string{"FLOWSHIP_TEST_PYTHON=" + python, "FLOWSHIP_TEST_PREFECT_API=" + api}, nil
+	cmd.Env = append(cmd.Env, settings...)
+	return python, api, p.serve(ctx, "prefect server", cmd, server, 2*time.Minute, answering(api+"/health"))
 }
 
 // withoutPrefect drops the user's own Prefect settings from an environment.

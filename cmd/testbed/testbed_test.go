@@ -20,10 +20,11 @@ func TestRunUsage(t *testing.T) {
 		code           int
 		stdout, stderr string // stderr: the beginning
 	}{
-		{"list", []string{"-list"}, 0, "prefect    FLOWSHIP_TEST_PYTHON FLOWSHIP_TEST_PREFECT_API\n" +
-			"s3         FLOWSHIP_TEST_S3 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY\n" +
-			"gcs        FLOWSHIP_TEST_GCS STORAGE_EMULATOR_HOST\n" +
-			"azure      FLOWSHIP_TEST_AZURE AZURE_STORAGE_ACCOUNT AZURE_STORAGE_KEY\n", ""},
+		{"list", []string{"-list"}, 0, "prefect          FLOWSHIP_TEST_PYTHON FLOWSHIP_TEST_PREFECT_API\n" +
+			"prefect-secured  FLOWSHIP_TEST_PREFECT_SECURED FLOWSHIP_TEST_PREFECT_AUTH\n" +
+			"s3               FLOWSHIP_TEST_S3 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY\n" +
+			"gcs              FLOWSHIP_TEST_GCS STORAGE_EMULATOR_HOST\n" +
+			"azure            FLOWSHIP_TEST_AZURE AZURE_STORAGE_ACCOUNT AZURE_STORAGE_KEY\n", ""},
 		{"unknown server", []string{"-servers", "prefect,s4", "true"}, 2, "", "testbed: no server is named \"s4\"; see testbed -list\n"},
 		{"unknown flag", []string{"-l"}, 2, "", "flag provided but not defined: -l\n"},
 		{"no command", nil, 2, "", "usage: testbed "},

@@ -42,10 +42,13 @@ func (e *PhaseError) Unwrap() error { return e.Err }
 // can be: of a document of flowship everything, of one of Prefect's own that the included files
 // are those that it names. A zero digest takes the document for what it is.
 //
-// A flow in Python, and whatever Prefect pickled, is run by "python -m prefect.bundles.execute",
-// which reports to the server itself; the interpreter is the one that [EnvPython] names, else
-// python3 or python. Signals go to it, and its exit code is returned. The dependencies are installed
-// for that interpreter before, by uv or else by pip. Commands and flows in Go run as in [Run].
+// A flow in Python, and whatever Prefect pickled, is run by Prefect's engine, which reports to the
+// server itself; the interpreter is the one that [EnvPython] names, else python3 or python. The
+// dependencies are installed for that interpreter before, by uv or else by pip. Commands and
+// flows in Go run as in [Run], and are ended when their run is being cancelled.
+//
+// The exit code is 0 when the server knows how the run ended, whatever that was; with
+// Prefect's own executor it is that one's.
 //
 // An error that has nothing to do with how the run ended is a [PhaseError]; the exit code is then
 // that of a bundle that was not run.
@@ -181,7 +184,7 @@ func (x *execution) notStarted(ctx context.Context, why error) error {
 		case intentRelinquish:
 			return nil
 		case intentReschedule:
-			state = orchestrator.NewNamedState(orchestrator.TypeScheduled, orchestrator.NameAwaitingRetry, "")
+			state = rescheduled()
 		}
 	}
 	ctx, cancel := reporting(ctx)

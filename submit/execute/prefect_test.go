@@ -5,6 +5,7 @@ package execute_test
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -18,12 +19,14 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 // forPrefect is a place with an interpreter that only tells what it was asked for.
 type forPrefect struct {
 	*stored
 	bin, scratch string
+	environ      string // one more variable
 }
 
 // program writes a shell script into the only directory of PATH besides the system's.
@@ -53,7 +56,7 @@ func (p *forPrefect) run(t *testing.T, digest bundle.Digest, script string, opts
 	if opts.Stdout == nil {
 		opts.Stdout = &out
 	}
-	opts.Environ = []string{"PATH=" + p.bin + ":/usr/bin:/bin", "FLOWSHIP_PYTHON=python", "FLOWSHIP_LEASE=1s", "SCRIPT=" + script}
+	opts.Environ = []string{"PATH=" + p.bin + ":/usr/bin:/bin", "FLOWSHIP_PYTHON=python", "FLOWSHIP_LEASE=1s", "SCRIPT=" + script, p.environ}
 	code, err := execute.RunForPrefect(t.Context(), p.url, p.key, digest, &opts)
 	left, readErr := os.ReadDir(p.scratch)
 	if readErr != nil || len(left) > 0 {
@@ -287,3 +290,125 @@ func TestRunForPrefectNatively(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Where the engine cannot be run directly, Prefect's own executor is asked: nothing was run yet.
+func TestRunForPrefectFallsBack(t *testing.T) {
+	const unsuited = `case "$1" in *.py) exit 75;; esac; exit 6`
+	for _, test := range []struct {
+		name, environ, script string
+		without               bool // nobody to ask about the run
+		code                  int
+		said, err             string
+	}{
+		{name: "another Prefect", script: unsuited, code: 6, said: "python SCRATCH/prefect_engine.py run SCRATCH/bundle.json SCRATCH/notes-1.jsonl\npython -m prefect.bundles.execute --key SCRATCH/bundle.json\n"},
+		{name: "chosen", environ: "FLOWSHIP_PREFECT_EXECUTOR=stock", script: unsuited, code: 6, said: "python -m prefect.bundles.execute --key SCRATCH/bundle.json\n"},
+		{name: "a setting", environ: "PREFECT_RUNNER_CRASH_ON_CANCELLATION_FAILURE=true", script: unsuited, code: 6, said: "python -m prefect.bundles.execute --key SCRATCH/bundle.json\n"},
+		{name: "nobody to ask", without: true, script: unsuited, code: 6, said: "python -m prefect.bundles.execute --key SCRATCH/bundle.json\n"},
+		{name: "no choice", environ: "FLOWSHIP_PREFECT_EXECUTOR=fast", code: execute.ExitUnavailable, err: `FLOWSHIP_PREFECT_EXECUTOR: "fast" is neither "engine" nor "stock"`},
+		{name: "it was run", script: `echo "{}" > "$4"; exit 75`, said: "python SCRATCH/prefect_engine.py run SCRATCH/bundle.json SCRATCH/notes-1.jsonl\npython SCRATCH/prefect_engine.py hooks SCRATCH/bundle.json SCRATCH/state.json\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newForPrefect(t, store(t, nil, python("flow.py:main"), execute.FlowRun{}))
+			p.program(t, "python", `echo "$(basename "$0")" "$@" | sed 's,/flowship-[0-9]*,,g'; eval "$SCRIPT"`)
+			r := newRuns(p.id, orchestrator.TypePending)
+			opts := execute.Options{Runs: r, Watcher: orchestrator.NewWatcher(r, 0)}
+			if test.without {
+				opts.Watcher = nil
+			}
+			p.environ = test.environ
+			got := p.run(t, bundle.Digest{}, test.script, opts)
+			text := ""
+			if got.err != nil {
+				text = got.err.Error()
+			}
+			if diff := cmp.Diff([]string{test.said, test.err}, []string{got.out, text}); diff != "" || got.code != test.code {
+				t.Errorf("code %d; output, error (-want +got):\n%s", got.code, diff)
+			}
+		})
+	}
+}
+
+// What could not even be started is CRASHED.
+func TestRunForPrefectNotStarted(t *testing.T) {
+	p := newForPrefect(t, store(t, nil, python("flow.py:main"), execute.FlowRun{}))
+	p.asPrefect(t, "./evil")
+	r := newRuns(p.id, orchestrator.TypePending)
+	got := p.run(t, p.digest, "", execute.Options{Runs: r})
+	if diff := cmp.Diff("CRASHED: Flow run could not start: dependency \"./evil\": Invalid PEP 508 dependency specifier", r.last()); diff != "" || got.err == nil {
+		t.Errorf("%v; state (-want +got):\n%s", got.err, diff)
+	}
+	p = newForPrefect(t, store(t, nil, python("flow.py:main"), execute.FlowRun{}))
+	got = p.run(t, p.digest, "", execute.Options{FlowRunID: "3f0c8a7e-0000-4000-8000-000000000000"})
+	if bundle.KindOf(got.err) != bundle.KindRefused {
+		t.Errorf("a document of another run: %v", got.err)
+	}
+}
+
+// Whoever sees the state of a command or of a flow in Go finds its result there, and an executor
+// whose run's end is known has nothing more to say.
+func TestRunForPrefectTells(t *testing.T) {
+	for _, test := range []struct {
+		name, script string
+		data         string // "" is none
+		state        string
+	}{
+		{"result", `echo '{"rows": 3}' > "$FLOWSHIP_RESULT"`, `{"rows": 3}` + "\n", "COMPLETED: "},
+		{"no result", "true", "", "COMPLETED: "},
+		{"long result", `printf '"%070000d"' 1 > "$FLOWSHIP_RESULT"`, "", "COMPLETED: "},
+		{"failed", "exit 4", "", "FAILED: the command ended with exit code 4"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newForPrefect(t, store(t, nil, sh(test.script), execute.FlowRun{}))
+			r := newRuns(p.id, orchestrator.TypePending)
+			got := p.run(t, bundle.Digest{}, "", execute.Options{Runs: r, Watcher: orchestrator.NewWatcher(r, 0)})
+			if diff := cmp.Diff([]string{test.state, test.data}, []string{r.last(), string(r.current().Data)}); diff != "" || got.code != 0 || got.err != nil {
+				t.Errorf("code %d, %v; state, data (-want +got):\n%s", got.code, got.err, diff)
+			}
+		})
+	}
+}
+
+// A command whose run is cancelled by others is ended by its executor.
+func TestRunForPrefectCancelled(t *testing.T) {
+	p := newForPrefect(t, store(t, nil, sh("echo ready; exec sleep 600"), execute.FlowRun{}))
+	r := newRuns(p.id, orchestrator.TypePending)
+	out := &cancelling{runs: r}
+	got := p.run(t, bundle.Digest{}, "", execute.Options{Runs: r, Watcher: orchestrator.NewWatcher(r, 0), Stdout: out})
+	if got.code != 0 || got.err != nil || r.current().Type != orchestrator.TypeCancelled {
+		t.Errorf("code %d, %v, state %+v", got.code, got.err, r.current())
+	}
+	p = newForPrefect(t, store(t, nil, sh("echo ready"), execute.FlowRun{}))
+	r = newRuns(p.id, orchestrator.TypeCancelling)
+	got = p.run(t, bundle.Digest{}, "", execute.Options{Runs: r})
+	if got.code != 0 || got.err != nil || got.out != "" || r.last() != "CANCELLED: Flow run was cancelled before execution started." {
+		t.Errorf("before it was run: code %d, %v, output %q, state %q", got.code, got.err, got.out, r.last())
+	}
+}
+
+// cancelling cancels the run as soon as its command says something.
+type cancelling struct{ runs *runs }
+
+func (c *cancelling) Write(p []byte) (int, error) {
+	_, err := c.runs.SetState(context.Background(), c.runs.id, orchestrator.NewState(orchestrator.TypeCancelling, ""), nil)
+	return len(p), err
+}
+
+func (r *runs) current() orchestrator.State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.states[len(r.states)-1]
+}
+
+func (r *runs) last() string { return string(r.current().Type) + ": " + r.current().Message }
+
+func (r *runs) CurrentStates(_ context.Context, ids []string) (map[string]orchestrator.State, error) {
+	states := map[string]orchestrator.State{}
+	for _, id := range ids {
+		if id == r.id {
+			states[id] = r.current()
+		}
+	}
+	return states, nil
+}
+
+func (r *runs) EndLost(context.Context) (int, error) { return 0, nil }

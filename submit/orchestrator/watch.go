@@ -100,7 +100,6 @@ func (w *Watcher) Wait(ctx context.Context, id string, until func(State) bool) (
 	case w.asker <- struct{}{}:
 	}
 	defer func() { <-w.asker }()
-	w.listen(ctx)
 	return w.ask(ctx, me)
 }
 
@@ -118,6 +117,8 @@ func (w *Watcher) ask(ctx context.Context, me *waiter) (State, error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	pause := w.interval
+	// Who gets its answer at once needs not hear.
+	hear := sync.OnceFunc(func() { w.listen(ctx) })
 	for {
 		often := w.interval
 		if w.hears() {
@@ -157,6 +158,7 @@ func (w *Watcher) ask(ctx context.Context, me *waiter) (State, error) {
 			return a.state, a.err
 		default:
 		}
+		hear()
 		timer.Reset(pause)
 		select {
 		case <-ctx.Done():

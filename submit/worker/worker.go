@@ -50,6 +50,8 @@ type Backend interface {
 type Options struct {
 	WorkPool string
 	Name     string // "" is a random one
+	// Queues are the work queues of the pool that it serves, on a Prefect server; none is all.
+	Queues []string
 	// Limit is how many runs it has under way at once; 0 is without limit.
 	Limit int
 	// RunOnce has it take what is there, and end when that has ended.

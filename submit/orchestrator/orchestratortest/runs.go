@@ -20,6 +20,9 @@ func testLife(b *bed) {
 		Results: "file:///r", Submission: json.RawMessage(`{"b":2}`), JobVariables: json.RawMessage(`{"env":{"A":"1"}}`), Priority: -3,
 		Policy: orchestrator.Policy{Retries: 2, RetryDelay: 7 * time.Second}, State: due(time.Now().Add(time.Hour)),
 	}
+	if b.KeepsToSchedule {
+		n.State = due(time.Now().Add(time.Second))
+	}
 	create := n
 	if b.assigner() != nil {
 		create.ID, create.Bundle, create.Submission = "", orchestrator.Bundle{}, nil

@@ -172,6 +172,9 @@ type workerTypes map[string]map[string]struct {
 
 func (c *Client) workerTypes(ctx context.Context) (known workerTypes, err error) {
 	err = c.call(ctx, http.MethodGet, "/collections/views/aggregate-worker-metadata", nil, &known)
+	if errors.Is(err, orchestrator.ErrNotFound) { // as on Prefect Cloud
+		err = c.call(ctx, http.MethodGet, "/collections/work_pool_types", nil, &known)
+	}
 	return known, err
 }
 

@@ -3,7 +3,6 @@ package prefect_test
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,15 +13,7 @@ import (
 // server returns the settings of one of the real servers, or skips the test.
 func server(t *testing.T, name, variable string) prefect.Settings {
 	t.Helper()
-	api := os.Getenv(variable)
-	if api == "" {
-		for started := range strings.SplitSeq(os.Getenv("FLOWSHIP_TEST_SERVERS"), ",") {
-			if started == name || os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" {
-				t.Fatalf("%s is not set", variable)
-			}
-		}
-		t.Skipf("needs %s: go run ./cmd/testbed -servers %s go test", variable, name)
-	}
+	api := realServer(t, name, variable)
 	return prefect.Settings{
 		APIURL: api, MaxRetries: 5, Jitter: 0.2, Timeout: time.Minute, CSRF: true, VersionCheck: true,
 		ProfilesFile: filepath.Join(t.TempDir(), "profiles.toml"), Profile: "mine",

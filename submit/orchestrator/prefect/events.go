@@ -83,8 +83,8 @@ func (c *Client) subscribe(ctx context.Context, heard func(string, orchestrator.
 	}()
 	defer func() { end(); <-pinged }()
 	for {
-		var message json.RawMessage
-		if err := s.receive(listening, &message); err != nil {
+		message, err := s.read(listening)
+		if err != nil {
 			return true, err
 		}
 		if id, t, ok := change(message); ok {

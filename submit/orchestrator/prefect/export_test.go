@@ -39,6 +39,3 @@ func Ready(message []byte, consumer string) bool {
 	var r received
 	return json.Unmarshal(message, &r) == nil && r.ready(consumer)
 }
-
-// LookForLosses sets how often the client looks for lost runs.
-func (c *Client) LookForLosses(interval time.Duration) { c.lossInterval = interval }

@@ -85,6 +85,9 @@ func (c *Client) DeleteFlowRun(ctx context.Context, id string) error {
 	}
 	if err == nil {
 		err = c.callFlowRun(ctx, http.MethodDelete, id, "", nil, nil)
+		if isNotFound(err) { // an earlier try, or somebody else, has done it
+			return nil
+		}
 	}
 	if err != nil {
 		return about("flow run", id, err)

@@ -77,8 +77,8 @@ func (c *Client) endLost(ctx context.Context) (ended int, err error) {
 }
 
 // earlierLife is how much older than the state of its run a sign may be that still belongs to it:
-// the clock of the server is known to a second.
-const earlierLife = 2 * time.Second
+// the clock of the server is known to a few seconds.
+const earlierLife = staleness
 
 // lost reports whether somebody looked after the run since it is in its state and nobody does any
 // more, and says who disappeared.

@@ -73,8 +73,6 @@ type Client struct {
 	mu    sync.Mutex // guards the token
 	token csrfToken
 
-	workers workers
-
 	clock     clock
 	version   versionCheck
 	chosen    chosenPool
@@ -92,6 +90,8 @@ type Client struct {
 	losses       sync.Mutex // guards lossesAsked
 	lossesAsked  time.Time
 	lossInterval time.Duration
+
+	workers workers
 }
 
 // Open returns a client for the API that the settings name. It sends nothing yet.
@@ -242,6 +242,7 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (*r
 		return nil, err
 	}
 	defer resp.Body.Close()
+	c.answered.Store(true)
 	c.clock.heard(resp.Header.Get("Date"), sent, time.Now())
 	r := &response{status: resp.StatusCode, header: resp.Header}
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))

@@ -89,21 +89,21 @@ func TestBlockDocument(t *testing.T) {
 		{name: "key", settings: prefect.Settings{APIKey: "pnu_1"}, answers: []answer{{200, document, ""}}, requests: []string{get + " Authorization=Bearer pnu_1"}},
 		{
 			name: "repeated", settings: prefect.Settings{MaxRetries: 2}, answers: []answer{{503, `{"exception_message": "Service Unavailable"}`, ""}, {429, "", "Retry-After: 7"}, {200, document, ""}},
-			requests: []string{get, get, get}, waits: []time.Duration{2 * time.Second, 7 * time.Second},
+			requests: []string{get, get, get}, waits: []time.Duration{200 * time.Millisecond, 7 * time.Second},
 		},
 		{
 			name: "repeated too often", settings: prefect.Settings{MaxRetries: 1}, answers: []answer{{502, "", ""}, {503, `{"exception_message": "Service Unavailable"}`, ""}},
-			requests: []string{get, get}, waits: []time.Duration{2 * time.Second}, err: prefect.ErrUnavailable,
+			requests: []string{get, get}, waits: []time.Duration{200 * time.Millisecond}, err: prefect.ErrUnavailable,
 			text: "prefect: " + asked + ": status 503 Service Unavailable: Service Unavailable",
 		},
 		{
 			name: "maintenance does not count", settings: prefect.Settings{MaxRetries: 0}, answers: []answer{{503, "", "Prefect-Maintenance: true"}, {200, document, ""}},
-			requests: []string{get, get}, waits: []time.Duration{2 * time.Second},
+			requests: []string{get, get}, waits: []time.Duration{200 * time.Millisecond},
 		},
 		{name: "500 is not repeated", settings: prefect.Settings{MaxRetries: 5}, answers: []answer{{500, "oops", ""}}, requests: []string{get}, err: prefect.ErrUnavailable, text: "prefect: " + asked + ": status 500 Internal Server Error"},
-		{name: "unless asked for", settings: prefect.Settings{MaxRetries: 5, RetryCodes: []int{500}}, answers: []answer{{500, "", ""}, {200, document, ""}}, requests: []string{get, get}, waits: []time.Duration{2 * time.Second}},
+		{name: "unless asked for", settings: prefect.Settings{MaxRetries: 5, RetryCodes: []int{500}}, answers: []answer{{500, "", ""}, {200, document, ""}}, requests: []string{get, get}, waits: []time.Duration{200 * time.Millisecond}},
 		{name: "not found", answers: []answer{{404, `{"detail": "Block Document not found"}`, ""}}, requests: []string{get}, err: orchestrator.ErrNotFound, text: "prefect: " + asked + ": status 404 Not Found: Block Document not found"},
-		{name: "unauthorized", settings: prefect.Settings{AuthString: "admin:pass"}, answers: []answer{{401, `{"exception_message": "Unauthorized"}`, ""}}, requests: []string{get + " Authorization=Basic YWRtaW46cGFzcw=="}, err: prefect.ErrUnauthorized, text: "prefect: " + asked + ": status 401 Unauthorized: Unauthorized"},
+		{name: "unauthorized", settings: prefect.Settings{AuthString: "admin:pass"}, answers: []answer{{401, `{"exception_message": "Unauthorized"}`, ""}}, requests: []string{get + " Authorization=Basic YWRtaW46cGFzcw=="}, err: prefect.ErrUnauthorized, text: "prefect: " + asked + ": status 401 Unauthorized: Unauthorized: check PREFECT_API_AUTH_STRING"},
 		{name: "not JSON", answers: []answer{{200, "<html>", ""}}, requests: []string{get}, err: prefect.ErrUnavailable, text: "prefect: " + asked + ": the Prefect API is not available: the answer is not what was asked for"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -16,13 +16,12 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
-// prefectAPI is the address of a real server's API, or the test is skipped.
-func prefectAPI(t *testing.T) string {
+// realServer is the address of a real server's API, or the test is skipped.
+func realServer(t *testing.T, name, variable string) string {
 	t.Helper()
-	const variable = "FLOWSHIP_TEST_PREFECT_API"
 	api := os.Getenv(variable)
 	if api == "" {
-		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), "prefect") {
+		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), name) {
 			t.Fatalf("%s is not set", variable)
 		}
 		t.Skipf("needs %s", variable)
@@ -42,7 +41,7 @@ type proxy struct {
 
 func newProxy(t *testing.T) *proxy {
 	t.Helper()
-	target, err := url.Parse(prefectAPI(t))
+	target, err := url.Parse(realServer(t, "prefect", "FLOWSHIP_TEST_PREFECT_API"))
 	if err != nil {
 		t.Fatal(err)
 	}

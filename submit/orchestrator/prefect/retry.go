@@ -17,17 +17,20 @@ import (
 // repeat sends the request until it succeeds, or fails for good. Before each further try it asks
 // undone, unless that is nil.
 func (c *Client) repeat(ctx context.Context, method, path string, body []byte, undone func(context.Context) error) ([]byte, error) {
-	for try := 1; ; {
+	for try, delays := 1, 1; ; delays++ {
 		r, err := c.once(ctx, method, path, body)
 		if err == nil && r.status < 300 {
-			c.answered.Store(true)
 			return r.body, nil
 		}
 		again, counted := c.worthRepeating(ctx, r, err)
 		if !again || counted && try > c.settings.MaxRetries {
 			return nil, c.failure(method, path, r, err)
 		}
-		if err := c.wait(ctx, c.delay(try, r)); err != nil {
+		answer := r
+		if refused, ok := errors.AsType[*tokenRefusal](err); ok {
+			answer = refused.answer
+		}
+		if err := c.wait(ctx, c.delay(delays, answer)); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", method, path, err)
 		}
 		if counted {
@@ -48,11 +51,11 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 		if ctx.Err() != nil {
 			return false, true
 		}
-		var refused *StatusError
+		var refused *tokenRefusal
 		var u *url.Error
 		switch {
-		case errors.As(err, &refused): // for the token
-			return false, true
+		case errors.As(err, &refused):
+			return c.repeatable(refused.answer)
 		case errors.Is(err, syscall.ECONNREFUSED):
 			return c.answered.Load(), true
 		}
@@ -61,6 +64,11 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 	if c.renewToken(r) {
 		return true, true
 	}
+	return c.repeatable(r)
+}
+
+// repeatable is what worthRepeating says of an answer as such.
+func (c *Client) repeatable(r *response) (again, counted bool) {
 	if !slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable}, r.status) &&
 		!slices.Contains(c.settings.RetryCodes, r.status) {
 		return false, true
@@ -89,8 +97,16 @@ func (c *Client) failure(method, path string, r *response, err error) error {
 	return fmt.Errorf("%s %s: %w: %s: %w", method, path, ErrUnavailable, c.api.Redacted(), err)
 }
 
-// delay is how long to wait before the next try.
-func (c *Client) delay(try int, r *response) time.Duration {
+// The first try after a failure follows soon: a server on SQLite that is busy is so for moments.
+// Prefect's own client waits for two seconds at first, and in all for not much longer.
+const (
+	firstDelay   = 200 * time.Millisecond
+	delayFactor  = 4
+	longestDelay = 32 * time.Second
+)
+
+// delay is the nth, which is how long to wait before the next try.
+func (c *Client) delay(n int, r *response) time.Duration {
 	const longest = 10 * time.Minute
 	jitter := c.settings.Jitter * rand.Float64()
 	if r != nil {
@@ -98,8 +114,9 @@ func (c *Client) delay(try int, r *response) time.Duration {
 			return min(time.Duration(float64(after)*(1+jitter)), longest) // never less than was asked for
 		}
 	}
-	seconds := math.Pow(2, float64(min(try, 10))) * (1 + 2*jitter - c.settings.Jitter)
-	return min(time.Duration(max(seconds, 0)*float64(time.Second)), longest)
+	d := min(firstDelay.Seconds()*math.Pow(delayFactor, float64(min(n, 10)-1)), longestDelay.Seconds())
+	d *= 1 + 2*jitter - c.settings.Jitter
+	return min(time.Duration(max(d, 0)*float64(time.Second)), longest)
 }
 
 // retryAfter reads seconds, or a date of HTTP.

@@ -20,16 +20,19 @@ type clock struct {
 	ahead atomic.Int64 // of ours, in nanoseconds
 }
 
-// heard notes the date of an answer, which is in full seconds.
+// staleness is how old a date may be: servers count full seconds, and some look only now and then.
+const staleness = 3 * time.Second
+
+// heard notes the date of an answer. A clock that may be ours is taken for that.
 func (c *clock) heard(date string, sent, got time.Time) {
 	at, err := http.ParseTime(date)
 	if err != nil {
 		return
 	}
-	ahead := at.Sub(sent.Add(got.Sub(sent) / 2))
-	// A clock that shows the same second is not known to be another one.
-	if ahead > -1500*time.Millisecond && ahead < 500*time.Millisecond {
-		ahead = 0
+	least, most := at.Sub(got), at.Add(staleness).Sub(sent)
+	ahead := time.Duration(0)
+	if least > 0 || most < 0 {
+		ahead = (least + most) / 2
 	}
 	c.ahead.Store(int64(ahead))
 }
@@ -45,6 +48,7 @@ type versionCheck struct {
 	done    bool
 	err     error
 	warning string
+	tell    func(string) // or nil
 }
 
 // checkVersion asks once for the server's version. A server of another major version speaks
@@ -73,6 +77,9 @@ func (c *Client) checkVersion(ctx context.Context) error {
 		v.err = fmt.Errorf("the server is Prefect %s, and this speaks to Prefect %d", theirs, our[0])
 	case their[1] < our[1] || their[1] == our[1] && their[2] < our[2]:
 		v.warning = fmt.Sprintf("the server is Prefect %s, older than %s, which this is made for", theirs, version)
+		if v.tell != nil {
+			v.tell(v.warning)
+		}
 	}
 	return v.err
 }
@@ -106,6 +113,13 @@ func (c *Client) Warnings() []string {
 		warnings = append(warnings, c.version.warning)
 	}
 	return warnings
+}
+
+// Tell has warn called with what is to be said about the server's version, once that is known.
+func (c *Client) Tell(warn func(string)) {
+	c.version.mu.Lock()
+	defer c.version.mu.Unlock()
+	c.version.tell = warn
 }
 
 func isNotFound(err error) bool { return errors.Is(err, orchestrator.ErrNotFound) }

@@ -96,16 +96,19 @@ func (s *socket) send(ctx context.Context, message any) error {
 	return s.conn.Write(ctx, websocket.MessageText, text)
 }
 
-// receive waits for a message. When ctx ends, so does the connection.
-func (s *socket) receive(ctx context.Context, message any) error {
+// read waits for a message. When ctx ends, so does the connection.
+func (s *socket) read(ctx context.Context) ([]byte, error) {
 	_, text, err := s.conn.Read(ctx)
-	if err != nil {
-		return err
+	return text, err
+}
+
+// receive is read for those who know what has to come.
+func (s *socket) receive(ctx context.Context, message any) error {
+	text, err := s.read(ctx)
+	if err == nil && json.Unmarshal(text, message) != nil {
+		err = errors.New("a message is not what it should be")
 	}
-	if json.Unmarshal(text, message) != nil {
-		return errors.New("a message is not what it should be")
-	}
-	return nil
+	return err
 }
 
 // ping is an error when the other side does not answer. Somebody else has to be reading.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -174,23 +173,22 @@ func (t *transition) replaces(from orchestrator.State, run *flowRun) bool {
 	return false
 }
 
-// prepare takes from the run what it shall not have in its new state.
+// prepare takes from the run what it shall not have in its new state: before that, because whoever
+// takes a run that is SCHEDULED launches it at once.
 func (t *transition) prepare(ctx context.Context, run *flowRun, current orchestrator.State) error {
-	queued := t.proposed.Type == orchestrator.TypeScheduled && !t.proposed.AwaitsRetry()
-	if name, there := run.workPool(); queued && name != "" && !there {
+	if name, there := run.workPool(); t.queues() && name != "" && !there {
 		return fmt.Errorf("%w: %q", orchestrator.ErrNoWorkPool, name)
 	}
-	revived := current.Type.Final() && !t.proposed.Type.Final()
-	if !queued && !revived {
-		return nil
-	}
-	if err := t.c.forgetLeases(ctx, run); err != nil {
-		return err
-	}
-	if run.Infrastructure == "" {
+	revives := current.Type.Final() && !t.proposed.Type.Final()
+	if run.Infrastructure == "" || !t.queues() && !revives {
 		return nil
 	}
 	return t.c.patch(ctx, t.id, map[string]any{"infrastructure_pid": nil})
+}
+
+// queues reports whether the run is to wait for anybody who takes it.
+func (t *transition) queues() bool {
+	return t.proposed.Type == orchestrator.TypeScheduled && !t.proposed.AwaitsRetry()
 }
 
 // orchestrated is the server's answer to a proposed state.
@@ -272,114 +270,27 @@ func (t *transition) followed(ctx context.Context, out *orchestrator.Outcome) (*
 	return &orchestrator.Outcome{Status: orchestrator.Rejected, State: first, Reason: fmt.Sprintf("the flow run has become %s meanwhile", first.Name)}, nil
 }
 
-// settle does to the leases what follows from the outcome.
+// settle does to the leases what follows from the outcome. Only those that the run had before are
+// forgotten: whoever took it since has one of its own.
 func (t *transition) settle(ctx context.Context, run *flowRun, out *orchestrator.Outcome) (*orchestrator.Outcome, error) {
-	if out.State.Type.Final() {
+	ended := out.State.Type.Final()
+	if ended {
 		t.c.leases.drop(t.id)
-		if out.Status == orchestrator.Accepted {
-			// Should the run be run again, it has none of an earlier life. To have tried is enough.
-			t.c.forgetLeases(ctx, run)
-		}
+	}
+	if out.Status != orchestrator.Accepted {
 		return out, nil
 	}
-	if out.Status != orchestrator.Accepted || t.opts.Lease == nil {
-		return out, nil
-	}
-	return out, t.c.take(ctx, t.id, *t.opts.Lease)
-}
-
-// States implements [orchestrator.Reader].
-func (c *Client) States(ctx context.Context, id string) ([]orchestrator.State, error) {
-	states, err := c.states(ctx, id)
-	if err == nil && len(states) == 0 {
-		err = orchestrator.ErrNotFound
-	}
-	if err != nil {
-		return nil, about("flow run", id, err)
-	}
-	return states, nil
-}
-
-func (c *Client) states(ctx context.Context, id string) ([]orchestrator.State, error) {
-	known, ok := uuidOf(id)
-	if !ok {
-		return nil, orchestrator.ErrNotFound
-	}
-	var answer []state
-	if err := c.call(ctx, http.MethodGet, "/flow_run_states/?flow_run_id="+known, nil, &answer); err != nil {
-		return nil, err
-	}
-	states := make([]orchestrator.State, 0, len(answer))
-	for i := range answer {
-		states = append(states, answer[i].public())
-	}
-	slices.SortStableFunc(states, func(a, b orchestrator.State) int { return a.Timestamp.Compare(b.Timestamp) })
-	return states, nil
-}
-
-// CurrentStates implements [orchestrator.StateReader].
-func (c *Client) CurrentStates(ctx context.Context, ids []string) (map[string]orchestrator.State, error) {
-	asked, known := map[string]string{}, []string{} // what was asked for, by what the server knows it as
-	for _, id := range ids {
-		if k, ok := uuidOf(id); ok && asked[k] == "" {
-			asked[k] = id
-			known = append(known, k)
-		}
-	}
-	states := make(map[string]orchestrator.State, len(known))
-	for some := range slices.Chunk(known, page) {
-		runs, err := c.filter(ctx, filter{"flow_runs": filter{"id": filter{"any_": some}}, "limit": page})
-		if err != nil {
+	if ended || t.queues() || run.current().Type.Final() {
+		// Those of a run that has ended matter only if somebody runs it again: to have tried is enough.
+		if err := t.c.forgetLeases(ctx, run); err != nil && !ended {
 			return nil, err
 		}
-		for _, r := range runs {
-			if id, ok := asked[r.ID]; ok {
-				states[id] = r.current()
-			}
-		}
 	}
-	return states, nil
-}
-
-// proposals are the IDs of the states that this client proposed, with those of the states that the
-// server wrote in their place. Who proposes a state again did not get, or not believe, the answer.
-type proposals struct {
-	mu   sync.Mutex
-	made map[string]string
-	last []string // in the order of their first proposal
-}
-
-const rememberedProposals = 4096
-
-// note reports whether the state was proposed before.
-func (p *proposals) note(id string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, ok := p.made[id]; ok {
-		return true
+	if ended || t.opts.Lease == nil {
+		return out, nil
 	}
-	if p.made == nil {
-		p.made = map[string]string{}
+	if err := t.c.take(ctx, t.id, *t.opts.Lease); err != nil {
+		return nil, err
 	}
-	p.made[id] = ""
-	p.last = append(p.last, id)
-	if len(p.last) > rememberedProposals {
-		delete(p.made, p.last[0])
-		p.last = p.last[1:]
-	}
-	return false
-}
-
-func (p *proposals) replaced(id, by string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, ok := p.made[id]; ok {
-		p.made[id] = by
-	}
-}
-
-func (p *proposals) replacement(id string) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.made[id]
+	return out, nil
 }

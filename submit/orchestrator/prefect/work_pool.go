@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -223,60 +221,37 @@ func (c *Client) DeleteWorkPool(ctx context.Context, name string) error {
 	return c.callWorkPool(ctx, http.MethodDelete, name, "", nil, nil)
 }
 
-// cancelScheduled cancels the runs that wait in the work pool for a worker. The server would let
-// them wait for ever.
+// cancelScheduled cancels the runs that wait in the work pool for a worker: the server would let
+// them wait for ever. It looks again as long as that helped, because more may come meanwhile.
 func (c *Client) cancelScheduled(ctx context.Context, workPool string) error {
-	for passed := 0; ; {
-		var runs []struct {
-			ID        string `json:"id"`
-			StateName string `json:"state_name"`
-		}
-		body := map[string]any{
-			"limit": page, "offset": passed, "sort": "ID_DESC",
-			"flow_runs": map[string]any{
-				"state":         map[string]any{"type": map[string]any{"any_": []string{string(orchestrator.TypeScheduled)}}},
-				"deployment_id": map[string]any{"is_null_": true},
-			},
-			"work_pools": map[string]any{"name": map[string]any{"any_": []string{workPool}}},
-		}
-		if err := c.call(ctx, http.MethodPost, "/flow_runs/filter", body, &runs); err != nil {
+	for helped := true; helped; {
+		var waiting []*flowRun
+		err := c.pages(ctx, filter{
+			"sort":       "ID_DESC",
+			"flow_runs":  filter{"state": filter{"type": filter{"any_": []orchestrator.StateType{orchestrator.TypeScheduled}}}, "deployment_id": filter{"is_null_": true}},
+			"work_pools": filter{"name": filter{"any_": []string{workPool}}},
+		}, func(runs []*flowRun) bool {
+			for _, r := range runs {
+				if !r.current().AwaitsRetry() { // else its executor goes on
+					waiting = append(waiting, r)
+				}
+			}
+			return true
+		})
+		if err != nil {
 			return err
 		}
-		for _, run := range runs {
-			if run.StateName == orchestrator.NameAwaitingRetry { // its executor goes on
-				passed++
-				continue
-			}
-			cancelled, err := c.cancelScheduledRun(ctx, run.ID)
-			if err != nil {
+		helped = false
+		for _, r := range waiting {
+			cancelled := orchestrator.NewState(orchestrator.TypeCancelled, "its work pool was deleted")
+			out, err := c.setState(ctx, r.ID, cancelled, &orchestrator.SetStateOptions{Follows: r.current().ID}, nil)
+			if err != nil && !errors.Is(err, orchestrator.ErrNotFound) {
 				return err
 			}
-			if !cancelled {
-				passed++
-			}
-		}
-		if len(runs) < page {
-			return nil
+			helped = helped || err == nil && out.Status == orchestrator.Accepted
 		}
 	}
-}
-
-// cancelScheduledRun reports whether the run is SCHEDULED no more; one that is gone is not.
-func (c *Client) cancelScheduledRun(ctx context.Context, id string) (bool, error) {
-	body := map[string]any{"force": false, "state": map[string]any{
-		"type": orchestrator.TypeCancelled, "name": "Cancelled", "message": "its work pool was deleted",
-		"state_details": map[string]any{"flow_run_id": id, "transition_id": uuid.NewString()},
-	}}
-	var answer struct {
-		State *struct {
-			Type orchestrator.StateType `json:"type"`
-		} `json:"state"`
-	}
-	err := c.call(ctx, http.MethodPost, "/flow_runs/"+url.PathEscape(id)+"/set_state", body, &answer)
-	if errors.Is(err, orchestrator.ErrNotFound) {
-		return true, nil
-	}
-	return answer.State == nil || answer.State.Type != orchestrator.TypeScheduled, err
+	return nil
 }
 
 // checkPoolName refuses what the server would.

@@ -82,20 +82,6 @@ func (ws *workers) forget(w orchestrator.Worker) *channel {
 	return one.channel
 }
 
-// pools are the work pools of the workers.
-func (ws *workers) pools() []string {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	var names []string
-	for w := range ws.known {
-		if !slices.Contains(names, w.pool) {
-			names = append(names, w.pool)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // close ends all channels.
 func (ws *workers) close() {
 	ws.mu.Lock()

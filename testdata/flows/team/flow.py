@@ -1,5 +1,6 @@
 """A flow for a team's Prefect server: what it gets, what it says and what it returns can all be looked up there."""
 
+import os
 import time
 from pathlib import Path
 
@@ -15,3 +16,8 @@ def tally(path: str = "data/words.txt", fail: bool = False, seconds: float = 0) 
         raise ValueError("as asked")
     time.sleep(seconds)
     return {"words": count(Path(path).read_text())}
+
+
+@flow
+def told(names: list[str]):
+    get_run_logger().info("the environment holds %s", ", ".join(os.environ[n] for n in names))
