@@ -16,6 +16,7 @@ import (
 
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
@@ -134,6 +135,10 @@ func (e *examination) workPool(ctx context.Context, name string) {
 	pool, err := e.Client.workPool(ctx, name)
 	if err == nil {
 		e.url, e.credentials, err = e.storeOf(pool)
+	}
+	if errors.Is(err, orchestrator.ErrNoWorkPool) && name == "" && e.onPrefect() {
+		e.add("work pool", FindingWarning, "none is the default", "name one (--pool), or make one the default: flowship work-pool set-default NAME")
+		return
 	}
 	if err != nil {
 		e.add("work pool", FindingFailed, err.Error(), "flowship work-pool ls shows those that there are, work-pool storage configure where they store")
