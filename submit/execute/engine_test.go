@@ -95,9 +95,11 @@ func (s *prefectServer) run(t testing.TB, dir, id string, environ string, and me
 	}
 	var out bytes.Buffer
 	signals := make(chan os.Signal, 1)
+	watcher := orchestrator.NewWatcher(s, 0)
+	defer watcher.Close()
 	opts := &execute.Options{
 		Dir: work, FlowRunID: id, Environ: env, Stdout: &out, Stderr: &out, Signals: signals,
-		Runs: s, Watcher: orchestrator.NewWatcher(s, 0),
+		Runs: s, Watcher: watcher,
 	}
 	ctx, lose := context.WithCancelCause(t.Context())
 	defer lose(nil)

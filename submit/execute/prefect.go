@@ -200,10 +200,10 @@ var errCancelling = errors.New("the flow run is being cancelled")
 // stop has to be called, and waits until nobody watches any more.
 func (x *execution) watch(ctx context.Context) (watched context.Context, stop func()) {
 	watched, end := context.WithCancelCause(ctx)
-	over := make(chan struct{})
+	over, id := make(chan struct{}), x.FlowRunID // which is read once more by those who run it
 	go func() {
 		defer close(over)
-		if x.Watcher != nil && x.cancelling(watched) {
+		if x.Watcher != nil && x.cancelling(watched, id) {
 			end(errCancelling)
 		}
 	}()
@@ -214,9 +214,9 @@ func (x *execution) watch(ctx context.Context) (watched context.Context, stop fu
 }
 
 // cancelling waits until the run is CANCELLING.
-func (x *execution) cancelling(ctx context.Context) bool {
+func (x *execution) cancelling(ctx context.Context, id string) bool {
 	for {
-		_, err := x.Watcher.Wait(ctx, x.FlowRunID, func(s orchestrator.State) bool { return s.Type == orchestrator.TypeCancelling })
+		_, err := x.Watcher.Wait(ctx, id, func(s orchestrator.State) bool { return s.Type == orchestrator.TypeCancelling })
 		switch {
 		case err == nil:
 			return true

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -14,22 +16,35 @@ import (
 // lossInterval is how often a client looks for lost runs: it asks for all that are under way.
 const lossInterval = 15 * time.Second
 
+// lossPatience is for how long after the server could not be reached nothing is taken for lost:
+// those who live could not say so, and come back by and by.
+const lossPatience = 45 * time.Second
+
+// losses are what a client knows of its looks for lost runs.
+type losses struct {
+	sync.Mutex // held while somebody looks
+	asked      time.Time
+	missed     atomic.Int64 // when the server could not be reached, in nanoseconds of Unix time
+}
+
 // EndLost implements [orchestrator.LossEnder]. It looks at runs without a deployment, and at all
-// in the work pools for which this client sent heartbeats, at most every 15 seconds. A run that
-// nobody ever took a lease of is another tool's, and left alone.
+// in the work pools for which this client sent heartbeats, at most every 15 seconds, and not soon
+// after it could not reach the server. A run that nobody ever took a lease of is another tool's,
+// and left alone.
 func (c *Client) EndLost(ctx context.Context) (int, error) {
 	if !c.losses.TryLock() { // somebody looks already
 		return 0, nil
 	}
 	defer c.losses.Unlock()
-	if time.Since(c.lossesAsked) < c.lossInterval {
+	missed := time.Unix(0, c.losses.missed.Load())
+	if time.Since(c.losses.asked) < c.lossInterval || time.Since(missed) < lossPatience {
 		return 0, nil
 	}
 	ended, err := c.endLost(ctx)
 	if err != nil {
 		return ended, fmt.Errorf("prefect: end lost flow runs: %w", unprefixed(err))
 	}
-	c.lossesAsked = time.Now()
+	c.losses.asked = time.Now()
 	return ended, nil
 }
 

@@ -87,8 +87,7 @@ type Client struct {
 	labelling locks // by flow run
 	reading   locks // of logs, by flow run
 
-	losses       sync.Mutex // guards lossesAsked
-	lossesAsked  time.Time
+	losses       losses
 	lossInterval time.Duration
 
 	workers workers
@@ -239,6 +238,9 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (*r
 	sent := time.Now()
 	resp, err := c.http.Do(req)
 	if err != nil {
+		if ctx.Err() == nil {
+			c.losses.missed.Store(time.Now().UnixNano())
+		}
 		return nil, err
 	}
 	defer resp.Body.Close()
