@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -33,9 +32,6 @@ type backend interface {
 	orchestrator.WorkerRegistry
 	io.Closer
 }
-
-// prefectLease is the usual length of leases on a Prefect server: renewing one takes requests.
-const prefectLease = 90 * time.Second
 
 // PrefectSettings returns the settings of the Prefect server that the environment names, or nil where
 // it names none: then the embedded default serves. A process that was started for a flow run of the

@@ -85,7 +85,7 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 	}
 	if c.prefect != nil {
 		c.storage = withBlocks(opts.Storage, c.block)
-		c.length = cmp.Or(c.length, prefectLease)
+		c.length = cmp.Or(c.length, prefect.LeaseLength)
 	}
 	if cache, err := CacheDir(opts.Home); err == nil { // else slower, no less right
 		c.cache = bundle.OpenCache(cache)

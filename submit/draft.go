@@ -13,8 +13,8 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
-// errNoStorage: workers elsewhere could not get at the bundle.
-var errNoStorage = errors.New("storage is not configured, and workers would not find the bundle")
+// ErrNoStorage: workers elsewhere could not get at the bundle.
+var ErrNoStorage = errors.New("storage is not configured, and workers would not find the bundle")
 
 // chooseLauncher says what stands before the step that executes the bundle. On a Prefect server
 // this is the pool's own step, which Prefect's workers can run; flowship stands in for Python where
@@ -36,7 +36,7 @@ func (s *submission) chooseLauncher() error {
 		return err
 	}
 	if storage == nil || storage.Upload == nil || storage.Execution == nil {
-		return errNoStorage
+		return ErrNoStorage
 	}
 	step := *storage.Execution
 	switch {

@@ -16,8 +16,10 @@ type console struct {
 	in       io.Reader
 	out, err io.Writer
 
-	json  bool
-	quiet bool
+	json      bool
+	quiet     bool
+	profile   string // of Prefect's, that --profile names
+	onPrefect bool   // a Prefect server serves, which openClient found out
 
 	outStyled   bool // colour on stdout
 	errStyled   bool // colour on stderr

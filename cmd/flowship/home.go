@@ -10,6 +10,7 @@ import (
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit"
+	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
 func registerNoCache(flags *pflag.FlagSet, noCache *bool) {
@@ -42,7 +43,11 @@ func (c *console) openClient(ctx context.Context) (*submit.Client, error) {
 	if err != nil {
 		return nil, &usageError{err: err, hint: "flowship reads Prefect's settings where Prefect does: PREFECT_ variables, .env, prefect.toml, pyproject.toml, the active profile"}
 	}
-	if settings != nil {
+	if err := c.checkProfile(settings); err != nil {
+		return nil, err
+	}
+	c.onPrefect = settings != nil
+	if c.onPrefect {
 		for _, w := range settings.Warnings {
 			c.warn("%s", w)
 		}
@@ -55,4 +60,21 @@ func (c *console) openClient(ctx context.Context) (*submit.Client, error) {
 		return nil, unavailable(err)
 	}
 	return client, nil
+}
+
+// checkProfile refuses a profile of --profile that there is none of: another one, or the embedded
+// default, would do what was not meant for it.
+func (c *console) checkProfile(settings *prefect.Settings) (err error) {
+	if c.profile == "" {
+		return nil
+	}
+	if settings == nil { // the profile names no server; but it must be there
+		if settings, err = prefect.Discover(nil); err != nil {
+			return unavailable(err)
+		}
+	}
+	if settings.Profile != c.profile {
+		return usagef("prefect profile ls shows those that there are", "there is no profile %q", c.profile)
+	}
+	return nil
 }

@@ -236,8 +236,13 @@ func (e *engine) evict(ctx context.Context, i intent) {
 		return
 	}
 	// Before the process has ended: whoever sees its end finds the run rescheduled.
-	state := orchestrator.NewNamedState(orchestrator.TypeScheduled, orchestrator.NameAwaitingRetry, "")
-	if _, err := e.setState(ctx, state, false); err != nil {
+	if _, err := e.setState(ctx, rescheduled(), false); err != nil {
 		e.warn("the flow run could not be rescheduled: %v", err)
 	}
+}
+
+// rescheduled is the state of a run that anybody may take. It is not called AwaitingRetry, as
+// Prefect has it: such a run is for its executor alone to run again, and that one is gone.
+func rescheduled() orchestrator.State {
+	return orchestrator.NewNamedState(orchestrator.TypeScheduled, "Rescheduled", "its executor was asked to end")
 }
