@@ -24,7 +24,7 @@ func (s *submission) chooseLauncher() error {
 	if s.Launcher != nil {
 		tokens = s.Launcher.Execution
 	}
-	if !s.onPrefect() || s.mode != modeQueue {
+	if !s.onPrefect() {
 		configured, err := executionLauncher(s.pool)
 		if s.tokens = configured; len(tokens) > 0 {
 			s.tokens = tokens
@@ -36,13 +36,22 @@ func (s *submission) chooseLauncher() error {
 		return err
 	}
 	if storage == nil || storage.Upload == nil || storage.Execution == nil {
-		return ErrNoStorage
+		switch {
+		case s.mode == modeQueue:
+			return ErrNoStorage
+		case len(tokens) > 0:
+			return &InvalidError{"a launcher stands before the steps of the work pool's storage, which is not configured"}
+		}
+		return nil
 	}
 	step := *storage.Execution
 	switch {
 	case len(tokens) > 0:
 		step = step.With(tokens)
-	case s.Runtime != bundle.RuntimePython && step.Launcher == nil:
+	case step.Launcher != nil:
+	case s.mode != modeQueue: // it is launched from here, by flowship's own step
+		return nil
+	case s.Runtime != bundle.RuntimePython:
 		step = step.With([]string{"flowship"})
 	}
 	s.step = &step
