@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -48,6 +50,9 @@ func (s *submission) chooseLauncher() error {
 	switch {
 	case len(tokens) > 0:
 		step = step.With(tokens)
+	case s.Runtime != bundle.RuntimePython && step.Launcher != nil && !callsFlowship(step.Launcher):
+		s.warn(fmt.Errorf("submit: the launcher of work pool %q, %q, is for flows in Python: flowship stands in its place", s.pool.Name, launch.Join(step.Launcher)))
+		step = step.With([]string{"flowship"})
 	case step.Launcher != nil:
 	case s.mode != modeQueue: // it is launched from here, by flowship's own step
 		return nil
@@ -56,6 +61,13 @@ func (s *submission) chooseLauncher() error {
 	}
 	s.step = &step
 	return nil
+}
+
+// callsFlowship reports whether a launcher calls flowship, at its end or further in front.
+func callsFlowship(launcher []string) bool {
+	return slices.ContainsFunc(launcher, func(word string) bool {
+		return strings.TrimSuffix(filepath.Base(filepath.ToSlash(word)), ".exe") == "flowship"
+	})
 }
 
 // flowOptions are what the flow is to be run with, of Prefect's Flow.with_options: what the
