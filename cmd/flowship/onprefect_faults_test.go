@@ -164,6 +164,7 @@ func TestServerHasMoods(t *testing.T) {
 			}
 			return nil
 		},
+		"slow": func(*http.Request, string, int) *fault { return &fault{delay: 300 * time.Millisecond} },
 		"breaks one connection in five": func(_ *http.Request, kind string, nth int) *fault {
 			if nth%5 == 3 {
 				return &fault{done: nth%2 == 0, cut: true}
@@ -319,7 +320,10 @@ func TestServerIsSlow(t *testing.T) {
 	tm.wantNoneUnderWay()
 	tm.launcher = usual
 	sheet := newTallySheet(t)
+	slowed := tm.env
+	tm.env = append(slices.Clip(slowed), "PREFECT_API_URL="+tm.api) // it needs fifty answers
 	tm.serve()
+	tm.env = slowed
 	api.set(slow)
 	id := tm.submitted(sheet.command()...)
 	if _, errs, code := tm.try("flow-run", "wait", id); code != 0 {

@@ -217,14 +217,14 @@ func (w *Worker) listen(ctx context.Context) (stop func()) {
 	}
 }
 
-// backoff is how long to wait after so many failures in a row: longer each time, and never the
-// same for several workers.
+// backoff is how long to wait after so many failures in a row: longer each time, never the same for
+// several workers, and without failures no longer than the interval.
 func (w *Worker) backoff(failures int) time.Duration {
 	d := w.Interval
 	for range failures {
 		d = min(2*d, longestBackoff)
 	}
-	return d + rand.N(d/5+1)
+	return d - rand.N(d/5+1)
 }
 
 // upkeep does what is due from time to time.

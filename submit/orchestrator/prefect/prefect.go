@@ -61,6 +61,10 @@ const (
 	apiVersion = "0.8.4"
 )
 
+// atATime is how many requests a client sends at a time. More make a server slower: one on SQLite
+// then does nothing but refuse them.
+const atATime = 8
+
 // Client sends requests. It is safe for concurrent use.
 type Client struct {
 	settings *Settings
@@ -68,6 +72,7 @@ type Client struct {
 	http     *http.Client
 	id       string // of this client, to the protection from CSRF
 	answered atomic.Bool
+	turns    chan struct{} // holds an element for each request that is under way
 	wait     func(context.Context, time.Duration) error
 
 	mu    sync.Mutex // guards the token
@@ -116,10 +121,10 @@ func Open(s *Settings) (*Client, error) {
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}
-	transport.MaxIdleConnsPerHost = 8
+	transport.MaxIdleConnsPerHost = atATime
 	c := &Client{
 		settings: s, api: api, http: &http.Client{Transport: transport, Timeout: s.Timeout}, id: uuid.NewString(), wait: wait,
-		lossInterval: lossInterval,
+		lossInterval: lossInterval, turns: make(chan struct{}, atATime),
 	}
 	c.token.off = !s.CSRF
 	return c, nil
@@ -234,6 +239,12 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (*r
 		if err := c.protect(ctx, req); err != nil {
 			return nil, err
 		}
+	}
+	select {
+	case c.turns <- struct{}{}:
+		defer func() { <-c.turns }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 	sent := time.Now()
 	resp, err := c.http.Do(req)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,9 +93,13 @@ func TestBlockDocument(t *testing.T) {
 			requests: []string{get, get, get}, waits: []time.Duration{200 * time.Millisecond, 7 * time.Second},
 		},
 		{
-			name: "repeated too often", settings: prefect.Settings{MaxRetries: 1}, answers: []answer{{502, "", ""}, {503, `{"exception_message": "Service Unavailable"}`, ""}},
+			name: "repeated too often", settings: prefect.Settings{MaxRetries: 1}, answers: []answer{{502, "", ""}, {503, `{"exception_message": "Upgrading"}`, ""}},
 			requests: []string{get, get}, waits: []time.Duration{200 * time.Millisecond}, err: prefect.ErrUnavailable,
-			text: "prefect: " + asked + ": status 503 Service Unavailable: Service Unavailable",
+			text: "prefect: " + asked + ": status 503 Service Unavailable: Upgrading",
+		},
+		{
+			name: "a busy server is asked until it has time", settings: prefect.Settings{MaxRetries: 1}, answers: slices.Concat(slices.Repeat([]answer{{503, `{"exception_message": "Service Unavailable"}`, ""}}, 5), []answer{{200, document, ""}}),
+			requests: slices.Repeat([]string{get}, 6), waits: []time.Duration{200 * time.Millisecond, 800 * time.Millisecond, 3200 * time.Millisecond, 3200 * time.Millisecond, 3200 * time.Millisecond},
 		},
 		{
 			name: "maintenance does not count", settings: prefect.Settings{MaxRetries: 0}, answers: []answer{{503, "", "Prefect-Maintenance: true"}, {200, document, ""}},

@@ -17,12 +17,16 @@ import (
 // repeat sends the request until it succeeds, or fails for good. Before each further try it asks
 // undone, unless that is nil.
 func (c *Client) repeat(ctx context.Context, method, path string, body []byte, undone func(context.Context) error) ([]byte, error) {
+	waited := time.Duration(0)
 	for try, delays := 1, 1; ; delays++ {
 		r, err := c.once(ctx, method, path, body)
 		if err == nil && r.status < 300 {
 			return r.body, nil
 		}
 		again, counted := c.worthRepeating(ctx, r, err)
+		if c.settings.MaxRetries > 0 && r.busy() && waited < busyPatience {
+			counted = false
+		}
 		if !again || counted && try > c.settings.MaxRetries {
 			return nil, c.failure(method, path, r, err)
 		}
@@ -30,7 +34,9 @@ func (c *Client) repeat(ctx context.Context, method, path string, body []byte, u
 		if refused, ok := errors.AsType[*tokenRefusal](err); ok {
 			answer = refused.answer
 		}
-		if err := c.wait(ctx, c.delay(delays, answer)); err != nil {
+		delay := c.delay(delays, answer)
+		waited += delay
+		if err := c.wait(ctx, delay); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", method, path, err)
 		}
 		if counted {
@@ -42,6 +48,15 @@ func (c *Client) repeat(ctx context.Context, method, path string, body []byte, u
 			}
 		}
 	}
+}
+
+// busyPatience is for how long a server is waited for that is too busy to do anything. Its SQLite
+// lets one request after the other write; with a hundred clients a turn may be far away.
+const busyPatience = 4 * time.Minute
+
+// busy reports whether the server itself says that it cannot do it now, and not somebody before it.
+func (r *response) busy() bool {
+	return r != nil && r.status == http.StatusServiceUnavailable && r.detail() == http.StatusText(http.StatusServiceUnavailable)
 }
 
 // worthRepeating reports whether another try may succeed, and whether the last one counts: while a
@@ -113,6 +128,9 @@ func (c *Client) delay(n int, r *response) time.Duration {
 		if after, ok := retryAfter(r.header.Get("Retry-After"), time.Now()); ok {
 			return min(time.Duration(float64(after)*(1+jitter)), longest) // never less than was asked for
 		}
+	}
+	if r.busy() {
+		n = min(n, 3) // its turns are short
 	}
 	d := min(firstDelay.Seconds()*math.Pow(delayFactor, float64(min(n, 10)-1)), longestDelay.Seconds())
 	d *= 1 + 2*jitter - c.settings.Jitter
