@@ -18,6 +18,8 @@ func scriptCondition(name string) (bool, error) {
 		return haveServer("s3", "FLOWSHIP_TEST_S3")
 	case "prefect":
 		return haveServer("prefect", "FLOWSHIP_TEST_PREFECT_API")
+	case "docker":
+		return haveServer("docker", "FLOWSHIP_TEST_DOCKER")
 	case "secured":
 		return haveServer("prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED")
 	}
