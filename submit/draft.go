@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -24,7 +26,7 @@ func (s *submission) chooseLauncher() error {
 	if s.Launcher != nil {
 		tokens = s.Launcher.Execution
 	}
-	if !s.onPrefect() || s.mode != modeQueue {
+	if !s.onPrefect() {
 		configured, err := executionLauncher(s.pool)
 		if s.tokens = configured; len(tokens) > 0 {
 			s.tokens = tokens
@@ -36,17 +38,36 @@ func (s *submission) chooseLauncher() error {
 		return err
 	}
 	if storage == nil || storage.Upload == nil || storage.Execution == nil {
-		return ErrNoStorage
+		switch {
+		case s.mode == modeQueue:
+			return ErrNoStorage
+		case len(tokens) > 0:
+			return &InvalidError{"a launcher stands before the steps of the work pool's storage, which is not configured"}
+		}
+		return nil
 	}
 	step := *storage.Execution
 	switch {
 	case len(tokens) > 0:
 		step = step.With(tokens)
-	case s.Runtime != bundle.RuntimePython && step.Launcher == nil:
+	case s.Runtime != bundle.RuntimePython && step.Launcher != nil && !callsFlowship(step.Launcher):
+		s.warn(fmt.Errorf("submit: the launcher of work pool %q, %q, is for flows in Python: flowship stands in its place", s.pool.Name, launch.Join(step.Launcher)))
+		step = step.With([]string{"flowship"})
+	case step.Launcher != nil:
+	case s.mode != modeQueue: // it is launched from here, by flowship's own step
+		return nil
+	case s.Runtime != bundle.RuntimePython:
 		step = step.With([]string{"flowship"})
 	}
 	s.step = &step
 	return nil
+}
+
+// callsFlowship reports whether a launcher calls flowship, at its end or further in front.
+func callsFlowship(launcher []string) bool {
+	return slices.ContainsFunc(launcher, func(word string) bool {
+		return strings.TrimSuffix(filepath.Base(filepath.ToSlash(word)), ".exe") == "flowship"
+	})
 }
 
 // flowOptions are what the flow is to be run with, of Prefect's Flow.with_options: what the

@@ -46,7 +46,7 @@ func (c *Client) workPool(ctx context.Context, name string) (*orchestrator.WorkP
 			return nil, fmt.Errorf("submit: %w", err)
 		}
 		if c.onPrefect() {
-			return nil, fmt.Errorf("submit: no work pool is named, and PREFECT_DEFAULT_WORK_POOL_NAME names none: %w", err)
+			return nil, fmt.Errorf("submit: no work pool is named, and none is the default: %w", orchestrator.ErrNoWorkPool)
 		}
 		name = embeddedPool
 	}

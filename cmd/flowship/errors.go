@@ -206,6 +206,9 @@ func unavailable(err error) error {
 	case errors.Is(err, prefect.ErrUnavailable):
 		return &hinted{err: err, hint: "look at PREFECT_API_URL, and whether the server runs: flowship doctor"}
 	}
+	if _, ok := errors.AsType[*prefect.StatusError](err); ok && kindOf(err) != kindInternal {
+		return &hinted{err: err} // its kind asks for something else where it is about files
+	}
 	if kindOf(err) != kindInternal {
 		return err
 	}

@@ -43,14 +43,9 @@ func (c *console) openClient(ctx context.Context) (*submit.Client, error) {
 	if err != nil {
 		return nil, &usageError{err: err, hint: "flowship reads Prefect's settings where Prefect does: PREFECT_ variables, .env, prefect.toml, pyproject.toml, the active profile"}
 	}
+	c.onPrefect = settings != nil
 	if err := c.checkProfile(settings); err != nil {
 		return nil, err
-	}
-	c.onPrefect = settings != nil
-	if c.onPrefect {
-		for _, w := range settings.Warnings {
-			c.warn("%s", w)
-		}
 	}
 	client, err := submit.OpenClient(ctx, &submit.ClientOptions{
 		Home: home(), Executor: []string{self, "step"}, Storage: &storage.OpenOptions{Openers: openers()}, Prefect: settings,
@@ -62,19 +57,24 @@ func (c *console) openClient(ctx context.Context) (*submit.Client, error) {
 	return client, nil
 }
 
-// checkProfile refuses a profile of --profile that there is none of: another one, or the embedded
-// default, would do what was not meant for it.
-func (c *console) checkProfile(settings *prefect.Settings) (err error) {
-	if c.profile == "" {
-		return nil
-	}
-	if settings == nil { // the profile names no server; but it must be there
+// checkProfile warns of what is wrong with Prefect's settings. A profile of --profile that there is
+// none of is refused: another server, or the embedded default, would do what was not meant for it.
+func (c *console) checkProfile(settings *prefect.Settings) error {
+	if settings == nil && os.Getenv("PREFECT_PROFILE") != "" {
+		// They name no server, which is different from what a mistyped profile does.
+		var err error
 		if settings, err = prefect.Discover(nil); err != nil {
 			return unavailable(err)
 		}
 	}
-	if settings.Profile != c.profile {
+	if settings == nil {
+		return nil
+	}
+	if c.profile != "" && settings.Profile != c.profile {
 		return usagef("prefect profile ls shows those that there are", "there is no profile %q", c.profile)
+	}
+	for _, w := range settings.Warnings {
+		c.warn("%s", w)
 	}
 	return nil
 }

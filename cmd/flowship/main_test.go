@@ -44,10 +44,12 @@ func TestScript(t *testing.T) {
 			if err := setS3Env(env); err != nil {
 				return err
 			}
+			setPrefectEnv(env)
 			return os.Mkdir(env.WorkDir+"/.home", 0o700)
 		},
 		Condition: scriptCondition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"api":    cmdAPI,
 			"bytes":  cmdBytes,
 			"cut":    cmdCut,
 			"exits":  cmdExits,
@@ -55,6 +57,7 @@ func TestScript(t *testing.T) {
 			"flip":   cmdFlip,
 			"json":   cmdJSON,
 			"mtime":  cmdMtime,
+			"same":   cmdSame,
 			"setenv": cmdSetenv,
 		},
 	})
