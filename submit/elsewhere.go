@@ -1,8 +1,8 @@
 package submit
 
 import (
+	"debug/elf"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -23,9 +23,6 @@ const (
 	jobProgram = "/flowship/flowship"
 	jobStore   = "/flowship/store"
 )
-
-// errNoProgram: jobs elsewhere run on Linux.
-var errNoProgram = errors.New("no executor for Linux: build flowship-executor for it, and put it beside this program as flowship-executor-linux-" + runtime.GOARCH)
 
 // elsewhere says what the run's job needs that does not see this machine's files; nil for one that
 // does. A bundle in a folder is copied into the job, and the record out of it; one in an object
@@ -86,20 +83,37 @@ func carry(e *worker.Elsewhere, run *orchestrator.FlowRun) error {
 	return nil
 }
 
-// jobProgram is the executor that goes into jobs: the small one beside this program or, where this
-// one can run there, this one.
+// jobProgram is the executor that goes into jobs: a program beside this one that is named for them
+// or, where this one can run there, this one. The small executor is enough for runs of the embedded
+// default: it neither reads blocks nor talks to a server.
 func (c *Client) jobProgram() (string, error) {
 	if len(c.executor) == 0 {
 		return "", errNoExecutor
 	}
-	small := filepath.Join(filepath.Dir(c.executor[0]), "flowship-executor-linux-"+runtime.GOARCH)
-	if _, err := os.Stat(small); err == nil {
-		return small, nil
+	names := []string{"flowship-linux-" + runtime.GOARCH}
+	if !c.onPrefect() {
+		names = []string{"flowship-executor-linux-" + runtime.GOARCH, names[0]}
 	}
-	if runtime.GOOS != "linux" {
-		return "", errNoProgram
+	for _, name := range names {
+		path := filepath.Join(filepath.Dir(c.executor[0]), name)
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	if runtime.GOOS != "linux" || !static(c.executor[0]) {
+		return "", fmt.Errorf("nothing here can be put into jobs as their executor: build flowship with GOOS=linux CGO_ENABLED=0, and put it beside this program as %s", names[0])
 	}
 	return c.executor[0], nil
+}
+
+// static reports whether a program for Linux needs nothing else where it runs.
+func static(path string) bool {
+	f, err := elf.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return f.Section(".interp") == nil
 }
 
 // signedElsewhere has a job that does not see this machine's files, nor its credentials, get at an

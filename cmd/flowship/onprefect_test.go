@@ -30,14 +30,20 @@ type team struct {
 	secret string
 }
 
-// newTeam makes the pool with flowship. The launcher, unless it is "", stands before the steps.
+// newTeam makes a pool of local processes. The launcher, if there is one, stands before the steps.
 func newTeam(t *testing.T, launcher ...string) *team {
+	t.Helper()
+	return newTeamOf(t, "process", launcher...)
+}
+
+// newTeamOf makes the pool with flowship.
+func newTeamOf(t *testing.T, poolType string, launcher ...string) *team {
 	t.Helper()
 	store := stores(t)["s3"]()
 	tm := &team{T: t, stock: newStock(t, store.env...), pool: "team-" + strings.ToLower(rand.Text()[:8]), secret: store.secret}
 	tm.env = append(tm.env, "FLOWSHIP_HOME="+t.TempDir())
 	tm.run(t, store.fields, "../../testdata/flows/stock/blocks.py", store.kind, tm.pool)
-	tm.flowship("work-pool", "create", tm.pool, "--type", "process")
+	tm.flowship("work-pool", "create", tm.pool, "--type", poolType)
 	args := append([]string{"work-pool", "storage", "configure", store.kind, tm.pool}, store.flags...)
 	args = append(args, tm.pool)
 	for i, word := range launcher {

@@ -45,9 +45,6 @@ func (a *attempt) configure(ctx context.Context, pool *orchestrator.WorkPool, co
 	if err != nil {
 		return nil, fmt.Errorf("work pool %q: %w", pool.Name, err)
 	}
-	if a.Settings != nil {
-		underlay(configuration, a.Settings(a.Run))
-	}
 	return configuration, nil
 }
 
@@ -129,17 +126,13 @@ func decodeVariables(text json.RawMessage) (map[string]any, error) {
 	return variables, nil
 }
 
-// underlay adds variables to the environment of the configuration that it does not have.
-func underlay(configuration map[string]any, settings []string) {
-	env := map[string]any{}
-	for _, v := range settings {
-		name, value, _ := strings.Cut(v, "=")
-		env[name] = value
-	}
-	if configured, ok := configuration["env"].(map[string]any); ok {
-		maps.Copy(env, configured)
-	}
-	if len(env) > 0 {
-		configuration["env"] = env
-	}
+// unlessConfigured are those of the variables, as "NAME=value", about which the job configuration
+// says nothing.
+func unlessConfigured(configuration map[string]any, variables []string) []string {
+	configured, _ := configuration["env"].(map[string]any)
+	return slices.DeleteFunc(variables, func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		_, ok := configured[name]
+		return ok
+	})
 }

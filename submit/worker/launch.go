@@ -211,6 +211,9 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 		return nil, err
 	}
 	env := a.Env(a.Run.ID, a.Launch.Lease)
+	if a.Settings != nil {
+		env = append(env, unlessConfigured(configuration, a.Settings(a.Run))...)
+	}
 	if a.Access != nil {
 		access, err := a.Access(ctx, a.Run)
 		if err != nil {
