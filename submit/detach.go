@@ -66,7 +66,7 @@ func (c *Client) startLauncher(ctx context.Context, id string) (accepted bool, e
 	defer r.Close()
 	env := append(os.Environ(), c.environ(id, orchestrator.Lease{})...)
 	if c.onPrefect() {
-		env = append(env, c.prefect.Environ()...)
+		env = append(env, c.prefect.Environ(c.prefect.CertFile)...)
 	}
 	cmd := &exec.Cmd{Path: path, Args: slices.Concat(c.executor, []string{"launch", "--id", id}), Stdout: w, Env: env}
 	detached(cmd)

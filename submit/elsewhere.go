@@ -20,8 +20,9 @@ import (
 
 // Where jobs that do not see this machine's files find what is put into them.
 const (
-	jobProgram = "/flowship/flowship"
-	jobStore   = "/flowship/store"
+	jobProgram      = "/flowship/flowship"
+	jobStore        = "/flowship/store"
+	jobCertificates = "/flowship/certificates.pem"
 )
 
 // elsewhere says what the run's job needs that does not see this machine's files; nil for one that
@@ -38,6 +39,10 @@ func (c *Client) elsewhere(run *orchestrator.FlowRun, poolType string) (*worker.
 	e := &worker.Elsewhere{
 		Program: jobProgram, Reports: c.onPrefect(),
 		Files: []launch.File{{Path: jobProgram, Source: program, Mode: 0o755}},
+	}
+	if c.onPrefect() && c.prefect.CertFile != "" && strings.HasPrefix(c.prefect.APIURL, "https:") {
+		e.CertFile = jobCertificates
+		e.Files = append(e.Files, launch.File{Path: jobCertificates, Source: c.prefect.CertFile, Mode: 0o644})
 	}
 	if run.Bundle.Key == "" {
 		return e, nil

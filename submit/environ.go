@@ -7,6 +7,7 @@ import (
 	"github.com/flowship/flowship/launch/processinfra"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
+	"github.com/flowship/flowship/submit/worker"
 )
 
 // What an executor finds in its environment; processinfra adds to it.
@@ -45,11 +46,15 @@ func (c *Client) environ(flowRunID string, lease orchestrator.Lease) []string {
 // settings are what a run's job finds in its environment where the pool and the run leave room
 // for it: how it reaches the Prefect server, and what Prefect's own workers say about the run.
 // None of this process's other settings are among them.
-func (c *Client) settings(run *orchestrator.FlowRun) []string {
+func (c *Client) settings(run *orchestrator.FlowRun, elsewhere *worker.Elsewhere) []string {
 	if !c.onPrefect() {
 		return nil
 	}
-	env := append(c.prefect.Environ(), envPrefectRun+"="+run.ID, "PREFECT__FLOW_ID="+run.FlowID)
+	certFile := c.prefect.CertFile
+	if elsewhere != nil {
+		certFile = elsewhere.CertFile
+	}
+	env := append(c.prefect.Environ(certFile), envPrefectRun+"="+run.ID, "PREFECT__FLOW_ID="+run.FlowID)
 	if run.Flow != "" {
 		env = append(env, "PREFECT__FLOW_NAME="+run.Flow)
 	}

@@ -45,6 +45,9 @@ func TestScript(t *testing.T) {
 				return err
 			}
 			setPrefectEnv(env)
+			if engine := os.Getenv("FLOWSHIP_TEST_DOCKER"); engine != "" {
+				env.Setenv("DOCKER_HOST", engine)
+			}
 			return os.Mkdir(env.WorkDir+"/.home", 0o700)
 		},
 		Condition: scriptCondition,

@@ -30,6 +30,8 @@ type Elsewhere struct {
 	Program     string        // path of the flowship program there
 	Command     []string      // of the executor; nil for a run that is no bundle of flowship's
 	Files, Take []launch.File // what is put into the job, and taken from it
+	// CertFile is the path there of the certificates that the executor trusts; "" for its own.
+	CertFile string
 	// Reports says that the executor reaches the orchestrator. Where it does not, who launches it
 	// says how the run gets on, and keeps its output as its logs.
 	Reports bool
@@ -53,7 +55,7 @@ type Launcher struct {
 	Access func(ctx context.Context, run *orchestrator.FlowRun) ([]string, error)
 	// Settings, if not nil, returns what the job's environment holds, as "NAME=value", where
 	// the job configuration says nothing else.
-	Settings func(*orchestrator.FlowRun) []string
+	Settings func(*orchestrator.FlowRun, *Elsewhere) []string
 	// References, if not nil, returns what resolves references to a server's blocks and variables.
 	References func(context.Context) (launch.References, error)
 	// Grace is how long a job that is stopped may take to end after SIGINT, and again after
@@ -212,7 +214,7 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 	}
 	env := a.Env(a.Run.ID, a.Launch.Lease)
 	if a.Settings != nil {
-		env = append(env, unlessConfigured(configuration, a.Settings(a.Run))...)
+		env = append(env, unlessConfigured(configuration, a.Settings(a.Run, a.elsewhere))...)
 	}
 	if a.Access != nil {
 		access, err := a.Access(ctx, a.Run)

@@ -8,11 +8,12 @@ import (
 )
 
 // Environ returns, as "NAME=value", what another process needs to reach the same API, secrets
-// included, and nothing else of the settings: they are this process's own.
-func (s *Settings) Environ() []string {
+// included, and nothing else of the settings: they are this process's own. certFile is where that
+// process finds the certificates to trust; "" leaves that to it.
+func (s *Settings) Environ(certFile string) []string {
 	values := map[string]string{"PREFECT_API_URL": s.APIURL}
 	for name, value := range map[string]string{
-		"PREFECT_API_KEY": string(s.APIKey), "PREFECT_API_AUTH_STRING": string(s.AuthString), "PREFECT_API_SSL_CERT_FILE": s.CertFile,
+		"PREFECT_API_KEY": string(s.APIKey), "PREFECT_API_AUTH_STRING": string(s.AuthString), "PREFECT_API_SSL_CERT_FILE": certFile,
 	} {
 		if value != "" {
 			values[name] = value
