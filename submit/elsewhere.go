@@ -40,6 +40,9 @@ func (c *Client) elsewhere(run *orchestrator.FlowRun, poolType string) (*worker.
 		Program: jobProgram, Reports: c.onPrefect(),
 		Files: []launch.File{{Path: jobProgram, Source: program, Mode: 0o755}},
 	}
+	if c.onPrefect() { // only there the executor has somebody to report to
+		e.Env = []string{envExecutes + "=" + run.ID, envLease + "=" + c.length.String()}
+	}
 	if c.onPrefect() && c.prefect.CertFile != "" && strings.HasPrefix(c.prefect.APIURL, "https:") {
 		e.CertFile = jobCertificates
 		e.Files = append(e.Files, launch.File{Path: jobCertificates, Source: c.prefect.CertFile, Mode: 0o644})

@@ -30,6 +30,7 @@ type Elsewhere struct {
 	Program     string        // path of the flowship program there
 	Command     []string      // of the executor; nil for a run that is no bundle of flowship's
 	Files, Take []launch.File // what is put into the job, and taken from it
+	Env         []string      // what the executor is told beside its command line, as "NAME=value"
 	// CertFile is the path there of the certificates that the executor trusts; "" for its own.
 	CertFile string
 	// Reports says that the executor reaches the orchestrator. Where it does not, who launches it
@@ -212,7 +213,12 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := a.Env(a.Run.ID, a.Launch.Lease)
+	var env []string
+	if a.elsewhere != nil {
+		env = a.elsewhere.Env
+	} else {
+		env = a.Env(a.Run.ID, a.Launch.Lease)
+	}
 	if a.Settings != nil {
 		env = append(env, unlessConfigured(configuration, a.Settings(a.Run, a.elsewhere))...)
 	}
