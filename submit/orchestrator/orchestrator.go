@@ -93,7 +93,7 @@ type NewFlowRun struct {
 	Priority     int
 	Policy       Policy
 	State        State
-	Parent       string // id of the flow run that submits this one; "" for none
+	Parent       string // id of the flow run that submits this one; "" or one that is not there for none
 	// Lease is taken together with the creation. A run that is created PENDING needs one:
 	// without, nobody looks after it.
 	Lease *Lease

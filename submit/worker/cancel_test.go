@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -60,36 +61,14 @@ func TestCancelledByItsExecutor(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx := t.Context()
-			runs, err := local.Open(ctx, filepath.Join(t.TempDir(), "flowship.db"), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer runs.Close()
-			if _, err := runs.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: "pool", Type: "process", BaseJobTemplate: []byte(template)}); err != nil {
-				t.Fatal(err)
-			}
-			lease := orchestrator.NewLease("launcher", time.Hour)
-			run, err := runs.CreateFlowRun(ctx, orchestrator.NewFlowRun{
-				Flow: "f", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypePending, ""), Lease: &lease,
-				Bundle: orchestrator.Bundle{URL: "file://" + filepath.ToSlash(t.TempDir())},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			runs, run, lease := newRun(t)
 			become := func(typ orchestrator.StateType, message string) {
 				if _, err := runs.SetState(ctx, run.ID, orchestrator.NewState(typ, message), nil); err != nil {
 					t.Error(err)
 				}
 			}
 			job := &listening{deaf: c.deaf, ends: func() { become(orchestrator.TypeCancelled, "by its executor") }}
-			launcher := &worker.Launcher{
-				Runs:           runs,
-				Watcher:        orchestrator.NewWatcher(runs, 0),
-				Infrastructure: func(string) (*launch.Infrastructure, error) { return launch.New("process", job), nil },
-				Executor:       []string{"flowship", "step"},
-				Env:            func(string, orchestrator.Lease) []string { return nil },
-				Patience:       c.patience,
-			}
+			launcher := newLauncher(runs, job, c.patience)
 			end, err := launcher.Launch(ctx, worker.Launch{Run: run, Lease: lease, Kill: c.kill, Accepted: func() {
 				if c.begun {
 					become(orchestrator.TypeRunning, "")
@@ -103,5 +82,72 @@ func TestCancelledByItsExecutor(t *testing.T) {
 				t.Errorf("state, message, exit code, stopped (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// silent is a backend that is away when a run is to become CANCELLING.
+type silent struct{ *local.Orchestrator }
+
+func (s silent) SetState(ctx context.Context, id string, to orchestrator.State, opts *orchestrator.SetStateOptions) (*orchestrator.Outcome, error) {
+	if to.Type == orchestrator.TypeCancelling {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	return s.Orchestrator.SetState(ctx, id, to, opts)
+}
+
+// A run is stopped soon, also when nobody can be told of it.
+func TestCancelledInAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runs, run, lease := newRun(t)
+		job := &listening{deaf: true}
+		launcher := newLauncher(silent{runs}, job, time.Hour)
+		ctx, interrupt := context.WithCancel(t.Context())
+		began := time.Now()
+		end, err := launcher.Launch(ctx, worker.Launch{Run: run, Lease: lease, Accepted: func() {
+			if _, err := runs.SetState(t.Context(), run.ID, orchestrator.NewState(orchestrator.TypeRunning, ""), nil); err != nil {
+				t.Error(err)
+			}
+			interrupt()
+		}})
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if err != nil || !job.stopped || end.State.Type != orchestrator.TypeCancelled {
+			t.Errorf("stopped %v, %+v, %v", job.stopped, end, err)
+		}
+	})
+}
+
+// newRun returns a backend with a run that is PENDING, and a lease on it.
+func newRun(t *testing.T) (*local.Orchestrator, *orchestrator.FlowRun, orchestrator.Lease) {
+	ctx := t.Context()
+	runs, err := local.Open(ctx, filepath.Join(t.TempDir(), "flowship.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { runs.Close() })
+	if _, err := runs.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: "pool", Type: "process", BaseJobTemplate: []byte(template)}); err != nil {
+		t.Fatal(err)
+	}
+	lease := orchestrator.NewLease("launcher", time.Hour)
+	run, err := runs.CreateFlowRun(ctx, orchestrator.NewFlowRun{
+		Flow: "f", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypePending, ""), Lease: &lease,
+		Bundle: orchestrator.Bundle{URL: "file://" + filepath.ToSlash(t.TempDir())},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runs, run, lease
+}
+
+func newLauncher(runs worker.Backend, job launch.Driver, patience time.Duration) *worker.Launcher {
+	return &worker.Launcher{
+		Runs:           runs,
+		Watcher:        orchestrator.NewWatcher(runs.(orchestrator.Watched), 0),
+		Infrastructure: func(string) (*launch.Infrastructure, error) { return launch.New("process", job), nil },
+		Executor:       []string{"flowship", "step"},
+		Env:            func(string, orchestrator.Lease) []string { return nil },
+		Patience:       patience,
 	}
 }

@@ -82,7 +82,7 @@ func (a *attempt) cancel(ctx context.Context, running *launch.Running, cause err
 	var stateErr error
 	told := errors.As(cause, &asked)
 	if !told && !errors.Is(cause, ErrStopped) {
-		_, stateErr = a.Runs.SetState(ctx, a.Run.ID, orchestrator.NewState(orchestrator.TypeCancelling, message), nil)
+		stateErr = a.tellCancelling(ctx, message)
 		told = stateErr == nil
 	}
 	if told {
@@ -97,6 +97,17 @@ func (a *attempt) cancel(ctx context.Context, running *launch.Running, cause err
 	}
 	exit, err := running.Wait(ctx)
 	return exit, errors.Join(err, stateErr)
+}
+
+// tellTime is how long a backend may take to hear that a run is being cancelled, before the run is
+// stopped without that.
+const tellTime = 5 * time.Second
+
+func (a *attempt) tellCancelling(ctx context.Context, message string) error {
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	_, err := a.Runs.SetState(ctx, a.Run.ID, orchestrator.NewState(orchestrator.TypeCancelling, message), nil)
+	return err
 }
 
 // endsItself gives the executor of a run that has begun the time to hear that it is CANCELLING, and

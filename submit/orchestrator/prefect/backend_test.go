@@ -277,6 +277,14 @@ func TestPrefectSees(t *testing.T) {
 	}
 }
 
+// TestParentElsewhere: an environment may name a run of another server as the one that submits.
+func TestParentElsewhere(t *testing.T) {
+	c := open(t, plain(t))
+	for _, parent := range []string{uuid.NewString(), "other"} {
+		create(t, c, orchestrator.NewFlowRun{Flow: "orphan", Parent: parent, State: step("COMPLETED")})
+	}
+}
+
 // FuzzAnswers: whatever a server answers, it is understood or refused.
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"id": "1", "created": "2026-11-21T17:34:56.150385Z", "labels": {"flowship.lease.a-1": "released x", "n": 1}, "empirical_policy": {"retries": -1, "retry_delay": 1e99}, "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2026-11-21 17:34:56"}, "data": null}}`))

@@ -122,8 +122,8 @@ func (c *Client) createFlowRun(ctx context.Context, n orchestrator.NewFlowRun) (
 	if n.Lease != nil {
 		body.Labels[leaseLabel(*n.Lease)] = c.expiry(*n.Lease)
 	}
-	if n.Parent != "" {
-		if body.Parent, err = c.taskRunOf(ctx, n.Parent, n.Flow); err != nil {
+	if parent, ok := uuidOf(n.Parent); ok {
+		if body.Parent, err = c.taskRunOf(ctx, parent, n.Flow); err != nil {
 			return nil, err
 		}
 	}
@@ -155,7 +155,8 @@ func (c *Client) flowRunOf(ctx context.Context, key string, conflict error) (*fl
 	return runs[0], nil
 }
 
-// taskRunOf makes the task run that stands for a run of the flow in the run that submits it.
+// taskRunOf makes the task run that stands for a run of the flow in the run that submits it; it is
+// "" where this server has no such run.
 func (c *Client) taskRunOf(ctx context.Context, parent, flow string) (string, error) {
 	var task struct {
 		ID string `json:"id"`
@@ -165,7 +166,13 @@ func (c *Client) taskRunOf(ctx context.Context, parent, flow string) (string, er
 		"flow_run_id": parent, "name": flow, "task_key": flow, "dynamic_key": uuid.NewString(),
 		"state": newState{Type: orchestrator.TypePending, Name: "Pending"},
 	}
-	if err := c.call(ctx, http.MethodPost, "/task_runs/", body, &task); err != nil {
+	err := c.call(ctx, http.MethodPost, "/task_runs/", body, &task)
+	if refused, ok := errors.AsType[*StatusError](err); ok && refused.Status == http.StatusConflict {
+		if _, reading := c.read(ctx, parent); isNotFound(reading) {
+			return "", nil
+		}
+	}
+	if err != nil {
 		return "", fmt.Errorf("link it to flow run %q: %w", parent, unprefixed(err))
 	}
 	return task.ID, nil
