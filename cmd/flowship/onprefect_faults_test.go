@@ -223,7 +223,7 @@ func TestServerRefuses(t *testing.T) {
 		{"there already", nil, []string{"work-pool", "create", tm.pool, "--type", "process"}, exitUsage, []string{tm.pool, "exists"}},
 		{"a field is not valid", always("POST flow_runs", fault{status: http.StatusUnprocessableEntity,
 			body: `{"exception_message": "Invalid request received.", "exception_detail": [{"loc": ["body", "tags", 0], "msg": "Input should be a valid string", "type": "string_type"}], "request_body": {"name": "not-to-be-repeated"}}`}),
-			submit, exitUnavailable, []string{"422", "body.tags.0: Input should be a valid string"}},
+			submit, exitUsage, []string{"422", "body.tags.0: Input should be a valid string"}},
 		{"another major version", always("GET admin/version", fault{status: http.StatusOK, body: `"4.0.1"`}), submit, exitUnavailable, []string{"the server is Prefect 4.0.1"}},
 		{"an older version", always("GET admin/version", fault{status: http.StatusOK, body: `"3.6.2"`}), submit, 0, []string{"warning: the server is Prefect 3.6.2, older than"}},
 		{"a newer version", always("GET admin/version", fault{status: http.StatusOK, body: `"3.99.0"`}), submit, 0, nil},

@@ -70,5 +70,9 @@ func Understand(text []byte) {
 // Lost says who left the run with these labels, since it is in the state, and whether it is lost.
 func Lost(labels map[string]string, s orchestrator.State, now time.Time) ([]string, bool) {
 	run := flowRun{Labels: labels, State: &state{Type: s.Type, Name: s.Name, Timestamp: moment{s.Timestamp}}}
-	return run.lost(now)
+	l := run.lost(now)
+	if l == nil {
+		return nil, false
+	}
+	return l.why, true
 }

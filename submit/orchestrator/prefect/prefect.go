@@ -249,9 +249,6 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (*r
 	sent := time.Now()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		if ctx.Err() == nil {
-			c.losses.missed.Store(time.Now().UnixNano())
-		}
 		return nil, err
 	}
 	defer resp.Body.Close()

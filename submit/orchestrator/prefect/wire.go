@@ -133,6 +133,7 @@ const (
 	labelPriority   = labelPrefix + "priority"
 	labelPool       = labelPrefix + "pool"
 	labelLease      = labelPrefix + "lease."
+	labelDoubt      = labelPrefix + "doubt"
 )
 
 // labels are those of a flow run. What is no text becomes its JSON.
