@@ -234,8 +234,8 @@ func (f *Future[T]) Cancel(ctx context.Context) error {
 
 // OnDone has the callback called once with the run's final state: at once if that is known
 // already, else when the run has ended, in the order in which the callbacks were given and from
-// one goroutine of the future's. A run that is deleted before it has ended has no final state, and nothing is heard of one whose
-// client is closed.
+// one goroutine of the future's. A run that is deleted before it has ended has no final state, and
+// nothing is heard of one whose client is closed.
 func (f *Future[T]) OnDone(callback func(State)) {
 	if f == nil || callback == nil {
 		return

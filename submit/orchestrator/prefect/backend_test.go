@@ -277,6 +277,28 @@ func TestPrefectSees(t *testing.T) {
 	}
 }
 
+// TestRetryFromPages: a run that somebody has run again in the server's pages is offered, and taken,
+// as any other that is SCHEDULED.
+func TestRetryFromPages(t *testing.T) {
+	settings := plain(t)
+	c := open(t, settings)
+	ctx, pool := t.Context(), "pages-"+uuid.NewString()
+	_, err := c.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: pool, Type: "process"})
+	must(t, err)
+	t.Cleanup(func() { c.DeleteWorkPool(context.WithoutCancel(ctx), pool) })
+	run := create(t, c, orchestrator.NewFlowRun{Flow: "again", WorkPool: pool, State: step("FAILED")})
+	request(t, settings, "POST", "/flow_runs/"+run.ID+"/set_state", `{"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": true}`, nil)
+	offered, err := c.ScheduledFlowRuns(ctx, pool, time.Time{}, 0)
+	must(t, err)
+	if len(offered) != 1 || offered[0].ID != run.ID {
+		t.Fatalf("offered: %v", offered)
+	}
+	lease := orchestrator.NewLease("worker", 0)
+	out, err := c.SetState(ctx, run.ID, step("PENDING"), &orchestrator.SetStateOptions{Lease: &lease})
+	must(t, err)
+	diff(t, "claimed", orchestrator.Accepted, out.Status)
+}
+
 // TestForeignParent: a variable of the environment that names another server's flow run, or one
 // that is deleted, keeps nobody from submitting.
 func TestForeignParent(t *testing.T) {

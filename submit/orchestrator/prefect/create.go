@@ -96,7 +96,7 @@ func (c *Client) createFlowRun(ctx context.Context, n orchestrator.NewFlowRun) (
 		body.Name = orchestrator.RandomName()
 	}
 	if n.State.AwaitsRetry() { // of which the server learns in no other way
-		body.Policy["retry_type"] = "in_process"
+		body.Policy["retry_type"] = retryInProcess
 	}
 	if body.Parameters == nil {
 		body.Parameters = json.RawMessage("{}")
