@@ -277,11 +277,42 @@ func TestPrefectSees(t *testing.T) {
 	}
 }
 
-// TestParentElsewhere: an environment may name a run of another server as the one that submits.
-func TestParentElsewhere(t *testing.T) {
-	c := open(t, plain(t))
-	for _, parent := range []string{uuid.NewString(), "other"} {
-		create(t, c, orchestrator.NewFlowRun{Flow: "orphan", Parent: parent, State: step("COMPLETED")})
+// TestRetryFromPages: a run that somebody has run again in the server's pages is offered, and taken,
+// as any other that is SCHEDULED.
+func TestRetryFromPages(t *testing.T) {
+	settings := plain(t)
+	c := open(t, settings)
+	ctx, pool := t.Context(), "pages-"+uuid.NewString()
+	_, err := c.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: pool, Type: "process"})
+	must(t, err)
+	t.Cleanup(func() { c.DeleteWorkPool(context.WithoutCancel(ctx), pool) })
+	run := create(t, c, orchestrator.NewFlowRun{Flow: "again", WorkPool: pool, State: step("FAILED")})
+	request(t, settings, "POST", "/flow_runs/"+run.ID+"/set_state", `{"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": true}`, nil)
+	offered, err := c.ScheduledFlowRuns(ctx, pool, time.Time{}, 0)
+	must(t, err)
+	if len(offered) != 1 || offered[0].ID != run.ID {
+		t.Fatalf("offered: %v", offered)
+	}
+	lease := orchestrator.NewLease("worker", 0)
+	out, err := c.SetState(ctx, run.ID, step("PENDING"), &orchestrator.SetStateOptions{Lease: &lease})
+	must(t, err)
+	diff(t, "claimed", orchestrator.Accepted, out.Status)
+}
+
+// TestForeignParent: a variable of the environment that names another server's flow run, or one
+// that is deleted, keeps nobody from submitting.
+func TestForeignParent(t *testing.T) {
+	settings := plain(t)
+	c := open(t, settings)
+	for _, parent := range []string{uuid.NewString(), "parent"} {
+		run := create(t, c, orchestrator.NewFlowRun{Flow: "orphan", Parent: parent, State: step("COMPLETED")})
+		var got struct {
+			Parent *string `json:"parent_task_run_id"`
+		}
+		request(t, settings, "GET", "/flow_runs/"+run.ID, "", &got)
+		if got.Parent != nil {
+			t.Errorf("the run has the parent %q", *got.Parent)
+		}
 	}
 }
 

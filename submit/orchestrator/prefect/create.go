@@ -96,7 +96,7 @@ func (c *Client) createFlowRun(ctx context.Context, n orchestrator.NewFlowRun) (
 		body.Name = orchestrator.RandomName()
 	}
 	if n.State.AwaitsRetry() { // of which the server learns in no other way
-		body.Policy["retry_type"] = "in_process"
+		body.Policy["retry_type"] = retryInProcess
 	}
 	if body.Parameters == nil {
 		body.Parameters = json.RawMessage("{}")
@@ -155,8 +155,8 @@ func (c *Client) flowRunOf(ctx context.Context, key string, conflict error) (*fl
 	return runs[0], nil
 }
 
-// taskRunOf makes the task run that stands for a run of the flow in the run that submits it; it is
-// "" where this server has no such run.
+// taskRunOf makes the task run that stands for a run of the flow in the run that submits it, or ""
+// for a parent that this server does not know: it is another server's, or deleted by now.
 func (c *Client) taskRunOf(ctx context.Context, parent, flow string) (string, error) {
 	var task struct {
 		ID string `json:"id"`
@@ -166,9 +166,12 @@ func (c *Client) taskRunOf(ctx context.Context, parent, flow string) (string, er
 		"flow_run_id": parent, "name": flow, "task_key": flow, "dynamic_key": uuid.NewString(),
 		"state": newState{Type: orchestrator.TypePending, Name: "Pending"},
 	}
+	if _, ok := uuidOf(parent); !ok {
+		return "", nil
+	}
 	err := c.call(ctx, http.MethodPost, "/task_runs/", body, &task)
-	if refused, ok := errors.AsType[*StatusError](err); ok && refused.Status == http.StatusConflict {
-		if _, reading := c.read(ctx, parent); isNotFound(reading) {
+	if _, refused := errors.AsType[*StatusError](err); refused {
+		if _, readErr := c.read(ctx, parent); isNotFound(readErr) {
 			return "", nil
 		}
 	}
