@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -156,8 +157,14 @@ func (s *submission) release(ctx context.Context) error {
 
 // endDrafted ends a run that cannot be released.
 func (s *submission) endDrafted(ctx context.Context, cause error) error {
-	what := "the flow run could not be submitted"
-	err := endUnlaunched(context.WithoutCancel(ctx), s.runs, s.run.ID, what, bare(cause))
+	whole := context.WithoutCancel(ctx)
+	var err error
+	if ctx.Err() != nil && errors.Is(cause, context.Canceled) { // nothing went wrong
+		state := orchestrator.NewState(orchestrator.TypeCancelled, fmt.Sprintf("cancelled: %v", context.Cause(ctx)))
+		err = execute.NotRun(s.run.ID, state, execute.ExitCancelled).Settle(whole, "", s.runs, nil)
+	} else {
+		err = endUnlaunched(whole, s.runs, s.run.ID, "the flow run could not be submitted", bare(cause))
+	}
 	if errors.Is(err, orchestrator.ErrNotFound) {
 		return fmt.Errorf("submit: flow run %q was deleted while it was submitted: %w", s.run.ID, cause)
 	}

@@ -480,7 +480,7 @@ func TestUploadFails(t *testing.T) {
 				t.Errorf("Ctrl-C took %v\n%s", took, log)
 			}
 			got := tm.look(id)
-			if got.States[len(got.States)-1] != "Crashed" || !strings.Contains(got.Message, "could not be submitted") {
+			if got.States[len(got.States)-1] != "Cancelled" || !strings.Contains(got.Message, "interrupt") {
 				t.Errorf("states %q, message %q", got.States, got.Message)
 			}
 		})

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -323,7 +322,6 @@ func TestRunsOfPrefectFromHere(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	tm.wantNothingLeft(t)
-	_ = os.Remove
 }
 
 func (tm *team) cancelRunning(id string) error { return tm.stock.cancel(tm.Context(), id) }

@@ -133,6 +133,7 @@ func (c *console) watchCancel(ctx context.Context, notice string) (kill <-chan s
 				}
 			case <-signals:
 				close(at)
+				signal.Stop(signals) // a third one ends this process
 				return
 			case <-ended:
 				return

@@ -203,6 +203,8 @@ func (e *engine) pass(ctx context.Context, s os.Signal) {
 		e.heard = s
 	}
 	switch {
+	case ends(s) && e.why == notStopped && e.asked(ctx):
+		e.cancel()
 	case s == syscall.SIGHUP:
 		e.end(hungUp, e.Grace)
 	case s == syscall.SIGTERM && e.eviction() != 0:
@@ -210,6 +212,18 @@ func (e *engine) pass(ctx context.Context, s os.Signal) {
 	default:
 		signalSupervisor(e.cmd.Process, s)
 	}
+}
+
+// askTime is for how long a signal may be held back.
+const askTime = 2 * time.Second
+
+// asked reports whether the run is to be cancelled. Who stops an executor for that has told the
+// server before, and the signal may be here first: Prefect's engine would call its end a crash.
+func (e *engine) asked(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	defer cancel()
+	run, err := e.Runs.FlowRun(ctx, e.FlowRunID)
+	return err == nil && run.State.Type == orchestrator.TypeCancelling
 }
 
 // envEviction is Prefect's variable that says what a SIGTERM to a supervisor means.

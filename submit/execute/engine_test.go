@@ -95,7 +95,7 @@ func (s *prefectServer) run(t testing.TB, dir, id string, environ string, and me
 	}
 	var out bytes.Buffer
 	signals := make(chan os.Signal, 1)
-	watcher := orchestrator.NewWatcher(s, 0)
+	watcher := orchestrator.NewWatcher(s.watched(), 0)
 	defer watcher.Close()
 	opts := &execute.Options{
 		Dir: work, FlowRunID: id, Environ: env, Stdout: &out, Stderr: &out, Signals: signals,
@@ -281,6 +281,25 @@ func TestEngine(t *testing.T) {
 				t.Errorf("the run (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestEngineCancelledBySignal: who cancels a run says so to the server and then signals. The signal
+// may be here first.
+func TestEngineCancelledBySignal(t *testing.T) {
+	s, dir := newPrefectServer(t), t.TempDir()
+	s.slow = true
+	id := prefectCases(t, s, dir, "cancelled")[0].engine
+	got := s.run(t, dir, id, useEngine, func(ctx context.Context, work string, signals chan<- os.Signal, _ context.CancelCauseFunc) {
+		ready(t, work)
+		s.cancel(t, ctx, id)
+		signals <- os.Interrupt
+	})
+	want := []string{
+		"PENDING | Pending | ", "RUNNING | Running | ", "CANCELLING | Cancelling | ", "CANCELLED | Cancelled | Flow run was cancelled successfully.",
+	}
+	if diff := cmp.Diff(want, got.States); diff != "" || got.Code != 0 {
+		t.Errorf("exit code %d; states (-want +got):\n%s", got.Code, diff)
 	}
 }
 

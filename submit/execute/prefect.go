@@ -78,11 +78,15 @@ func RunForPrefect(ctx context.Context, url, key string, digest bundle.Digest, o
 	return x.handOver(ctx, file)
 }
 
-// runNatively runs what is not Prefect's to run.
+// runNatively runs what is not Prefect's to run. Who looks after the group that it is in watches
+// the run as well, and a command that is interrupted by both would take that for impatience.
 func (x *execution) runNatively(ctx context.Context) (int, error) {
-	watched, stop := x.watch(ctx)
-	defer stop()
-	record, err := x.run(watched)
+	if !x.Grouped {
+		watched, stop := x.watch(ctx)
+		defer stop()
+		ctx = watched
+	}
+	record, err := x.run(ctx)
 	switch {
 	case err != nil:
 		return record.ExitCode, &PhaseError{PhaseRun, err}

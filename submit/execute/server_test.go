@@ -1,6 +1,7 @@
 package execute_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -14,7 +15,27 @@ import (
 // prefectServer is a real server.
 type prefectServer struct {
 	*prefect.Client
-	api string
+	api  string
+	slow bool // executors learn nothing of what becomes of their runs unless they ask
+}
+
+// watched is what tells executors of their runs.
+func (s *prefectServer) watched() orchestrator.Watched {
+	if s.slow {
+		return unheard{s.Client}
+	}
+	return s
+}
+
+// unheard is a backend that says nothing new.
+type unheard struct{ orchestrator.LossEnder }
+
+func (unheard) CurrentStates(_ context.Context, ids []string) (map[string]orchestrator.State, error) {
+	states := map[string]orchestrator.State{}
+	for _, id := range ids {
+		states[id] = orchestrator.NewState(orchestrator.TypeRunning, "")
+	}
+	return states, nil
 }
 
 func newPrefectServer(t testing.TB) *prefectServer {
@@ -31,7 +52,7 @@ func newPrefectServer(t testing.TB) *prefectServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &prefectServer{c, api}
+	return &prefectServer{Client: c, api: api}
 }
 
 // states are those that the run had, the first one first.

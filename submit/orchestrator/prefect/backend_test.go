@@ -277,6 +277,45 @@ func TestPrefectSees(t *testing.T) {
 	}
 }
 
+// TestRetryFromPages: a run that somebody has run again in the server's pages is offered, and taken,
+// as any other that is SCHEDULED.
+func TestRetryFromPages(t *testing.T) {
+	settings := plain(t)
+	c := open(t, settings)
+	ctx, pool := t.Context(), "pages-"+uuid.NewString()
+	_, err := c.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: pool, Type: "process"})
+	must(t, err)
+	t.Cleanup(func() { c.DeleteWorkPool(context.WithoutCancel(ctx), pool) })
+	run := create(t, c, orchestrator.NewFlowRun{Flow: "again", WorkPool: pool, State: step("FAILED")})
+	request(t, settings, "POST", "/flow_runs/"+run.ID+"/set_state", `{"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": true}`, nil)
+	offered, err := c.ScheduledFlowRuns(ctx, pool, time.Time{}, 0)
+	must(t, err)
+	if len(offered) != 1 || offered[0].ID != run.ID {
+		t.Fatalf("offered: %v", offered)
+	}
+	lease := orchestrator.NewLease("worker", 0)
+	out, err := c.SetState(ctx, run.ID, step("PENDING"), &orchestrator.SetStateOptions{Lease: &lease})
+	must(t, err)
+	diff(t, "claimed", orchestrator.Accepted, out.Status)
+}
+
+// TestForeignParent: a variable of the environment that names another server's flow run, or one
+// that is deleted, keeps nobody from submitting.
+func TestForeignParent(t *testing.T) {
+	settings := plain(t)
+	c := open(t, settings)
+	for _, parent := range []string{uuid.NewString(), "parent"} {
+		run := create(t, c, orchestrator.NewFlowRun{Flow: "orphan", Parent: parent, State: step("COMPLETED")})
+		var got struct {
+			Parent *string `json:"parent_task_run_id"`
+		}
+		request(t, settings, "GET", "/flow_runs/"+run.ID, "", &got)
+		if got.Parent != nil {
+			t.Errorf("the run has the parent %q", *got.Parent)
+		}
+	}
+}
+
 // FuzzAnswers: whatever a server answers, it is understood or refused.
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"id": "1", "created": "2026-11-21T17:34:56.150385Z", "labels": {"flowship.lease.a-1": "released x", "n": 1}, "empirical_policy": {"retries": -1, "retry_delay": 1e99}, "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2026-11-21 17:34:56"}, "data": null}}`))

@@ -96,7 +96,7 @@ func (c *Client) createFlowRun(ctx context.Context, n orchestrator.NewFlowRun) (
 		body.Name = orchestrator.RandomName()
 	}
 	if n.State.AwaitsRetry() { // of which the server learns in no other way
-		body.Policy["retry_type"] = "in_process"
+		body.Policy["retry_type"] = retryInProcess
 	}
 	if body.Parameters == nil {
 		body.Parameters = json.RawMessage("{}")
@@ -122,8 +122,8 @@ func (c *Client) createFlowRun(ctx context.Context, n orchestrator.NewFlowRun) (
 	if n.Lease != nil {
 		body.Labels[leaseLabel(*n.Lease)] = c.expiry(*n.Lease)
 	}
-	if n.Parent != "" {
-		if body.Parent, err = c.taskRunOf(ctx, n.Parent, n.Flow); err != nil {
+	if parent, ok := uuidOf(n.Parent); ok {
+		if body.Parent, err = c.taskRunOf(ctx, parent, n.Flow); err != nil {
 			return nil, err
 		}
 	}
@@ -155,7 +155,8 @@ func (c *Client) flowRunOf(ctx context.Context, key string, conflict error) (*fl
 	return runs[0], nil
 }
 
-// taskRunOf makes the task run that stands for a run of the flow in the run that submits it.
+// taskRunOf makes the task run that stands for a run of the flow in the run that submits it, or ""
+// for a parent that this server does not know: it is another server's, or deleted by now.
 func (c *Client) taskRunOf(ctx context.Context, parent, flow string) (string, error) {
 	var task struct {
 		ID string `json:"id"`
@@ -165,7 +166,16 @@ func (c *Client) taskRunOf(ctx context.Context, parent, flow string) (string, er
 		"flow_run_id": parent, "name": flow, "task_key": flow, "dynamic_key": uuid.NewString(),
 		"state": newState{Type: orchestrator.TypePending, Name: "Pending"},
 	}
-	if err := c.call(ctx, http.MethodPost, "/task_runs/", body, &task); err != nil {
+	if _, ok := uuidOf(parent); !ok {
+		return "", nil
+	}
+	err := c.call(ctx, http.MethodPost, "/task_runs/", body, &task)
+	if _, refused := errors.AsType[*StatusError](err); refused {
+		if _, readErr := c.read(ctx, parent); isNotFound(readErr) {
+			return "", nil
+		}
+	}
+	if err != nil {
 		return "", fmt.Errorf("link it to flow run %q: %w", parent, unprefixed(err))
 	}
 	return task.ID, nil

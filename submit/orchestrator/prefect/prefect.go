@@ -191,7 +191,7 @@ func (c *Client) callOnce(ctx context.Context, method, path string, body, answer
 	}
 	got, err := c.repeat(ctx, method, path, sent, undone)
 	if err != nil {
-		return fmt.Errorf("prefect: %w", err)
+		return fmt.Errorf("prefect: %w", unprefixed(err)) // undone may have called as well
 	}
 	if answer == nil {
 		return nil

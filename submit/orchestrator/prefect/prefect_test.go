@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -183,6 +186,23 @@ func TestUnreachable(t *testing.T) {
 	c.Waiting(func(d time.Duration) { t.Errorf("waits for %v", d) })
 	if _, err = c.BlockDocument(t.Context(), "t", "n"); !errors.Is(err, prefect.ErrUnavailable) || strings.Contains(err.Error(), "s3cr3t") {
 		t.Errorf("error %v", err)
+	}
+	secure, plain := httptest.NewTLSServer(http.NotFoundHandler()), httptest.NewServer(http.NotFoundHandler())
+	defer secure.Close()
+	defer plain.Close()
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	for _, address := range []string{secure.URL, strings.Replace(plain.URL, "http:", "https:", 1)} {
+		c, err := prefect.Open(&prefect.Settings{APIURL: address, MaxRetries: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Waiting(func(d time.Duration) { t.Errorf("waits for %v", d) })
+		if _, err := c.BlockDocument(t.Context(), "t", "n"); !errors.Is(err, prefect.ErrUnavailable) {
+			t.Errorf("%s: error %v", address, err)
+		}
+	}
+	if !prefect.NobodyThere(&url.Error{Err: &net.DNSError{IsNotFound: true}}) || prefect.NobodyThere(&url.Error{Err: &net.DNSError{IsTemporary: true}}) {
+		t.Error("a name that there is not, or one that is not known at the moment")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -2,10 +2,12 @@ package prefect
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -71,7 +73,7 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 		switch {
 		case errors.As(err, &refused):
 			return c.repeatable(refused.answer)
-		case errors.Is(err, syscall.ECONNREFUSED):
+		case nobodyThere(err):
 			return c.answered.Load(), true
 		}
 		return errors.As(err, &u) || r != nil, true
@@ -80,6 +82,18 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 		return true, true
 	}
 	return c.repeatable(r)
+}
+
+// nobodyThere reports whether the address is not that of a server with whom to talk. That passes
+// only where there has been one.
+func nobodyThere(err error) bool {
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
+		return name.IsNotFound
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 // repeatable is what worthRepeating says of an answer as such.
