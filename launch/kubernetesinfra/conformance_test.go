@@ -269,4 +269,3 @@ func TestConformance(t *testing.T) {
 		Left:      func(t *testing.T) []string { return newAPI(t, file).secrets(namespace) },
 	})
 }
-
