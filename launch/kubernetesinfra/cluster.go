@@ -173,11 +173,14 @@ func (c *cluster) fault(err error) error {
 // answer is how long a request may take that is no watch.
 const answer = 30 * time.Second
 
+// retries is how often client-go asks again, a second later, where nobody else does.
+const retries = 3
+
 func (c *cluster) getJob(ctx context.Context, namespace, name string) (*batchv1.Job, error) {
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
 	job := &batchv1.Job{}
-	err := c.batch.Get().Namespace(namespace).Resource("jobs").Name(name).Do(ctx).Into(job)
+	err := c.batch.Get().MaxRetries(retries).Namespace(namespace).Resource("jobs").Name(name).Do(ctx).Into(job)
 	return job, err
 }
 
@@ -210,7 +213,7 @@ func (c *cluster) pods(ctx context.Context, namespace, job string) (*corev1.PodL
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
 	list := &corev1.PodList{}
-	err := c.core.Get().Namespace(namespace).Resource("pods").Param("labelSelector", labelJobName+"="+job).Do(ctx).Into(list)
+	err := c.core.Get().MaxRetries(0).Namespace(namespace).Resource("pods").Param("labelSelector", labelJobName+"="+job).Do(ctx).Into(list)
 	return list, err
 }
 
@@ -253,13 +256,13 @@ func (c *cluster) events(ctx context.Context, namespace string, uid types.UID) (
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
 	list := &corev1.EventList{}
-	err := c.core.Get().Namespace(namespace).Resource("events").Param("fieldSelector", "involvedObject.uid="+string(uid)).Do(ctx).Into(list)
+	err := c.core.Get().MaxRetries(0).Namespace(namespace).Resource("events").Param("fieldSelector", "involvedObject.uid="+string(uid)).Do(ctx).Into(list)
 	return list.Items, err
 }
 
 // log opens the output of a container, with a time before every line.
 func (c *cluster) log(ctx context.Context, namespace, pod, container string, follow bool, since time.Time) (io.ReadCloser, error) {
-	r := c.core.Get().Namespace(namespace).Resource("pods").Name(pod).SubResource("log").
+	r := c.core.Get().MaxRetries(0).Namespace(namespace).Resource("pods").Name(pod).SubResource("log").
 		Param("container", container).Param("timestamps", "true").Param("follow", strconv.FormatBool(follow))
 	if !since.IsZero() {
 		r = r.Param("sinceTime", since.UTC().Format(time.RFC3339))

@@ -63,7 +63,8 @@ func (f *follower) follow(ctx context.Context, tell func(change)) {
 }
 
 func (f *follower) request() *rest.Request {
-	return f.api.Get().Namespace(f.namespace).Resource(f.resource).Param(f.selector, f.value)
+	// It is asked again here; client-go would do so in silence for half a minute.
+	return f.api.Get().MaxRetries(0).Namespace(f.namespace).Resource(f.resource).Param(f.selector, f.value)
 }
 
 // all lists the objects.

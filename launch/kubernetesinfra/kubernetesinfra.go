@@ -38,7 +38,6 @@ package kubernetesinfra
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"regexp"
 	"strings"
@@ -53,12 +52,6 @@ const Type = "kubernetes"
 
 // LabelJob is on all Jobs, pods and Secrets that a driver makes, a different text for every job.
 const LabelJob = "dev.flowship.job"
-
-// RBAC is a manifest of a service account, called flowship, and of all that a driver has to be
-// allowed to do in its namespace.
-//
-//go:embed rbac.yaml
-var RBAC string
 
 // Options are the options of [New]; nil is the default.
 type Options struct {
