@@ -257,6 +257,10 @@ func (m *manifest) env(job *launch.Job, set []string, special []any, configured 
 		}
 	}
 	theirs, _ := m.container["env"].([]any)
+	if m.triesAgain() || !taken[onTerm] && !slices.ContainsFunc(theirs, isOnTerm) {
+		taken[onTerm] = true
+		all = m.onTerm(all)
+	}
 	for _, v := range theirs {
 		entry, _ := v.(map[string]any)
 		name, _ := entry["name"].(string)
@@ -265,23 +269,27 @@ func (m *manifest) env(job *launch.Job, set []string, special []any, configured 
 			all = append(all, v)
 		}
 	}
-	if !taken[onTerm] || fmt.Sprint(m.spec["backoffLimit"]) != "0" {
-		all = m.onTerm(all)
-	}
 	m.container["env"] = all
 }
 
 // onTerm names the variable that tells Prefect's executor what to do when its pod is evicted.
 const onTerm = "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"
 
+func isOnTerm(v any) bool {
+	entry, _ := v.(map[string]any)
+	return entry["name"] == onTerm
+}
+
+// triesAgain reports whether Kubernetes makes another pod when one fails.
+func (m *manifest) triesAgain() bool { return fmt.Sprint(m.spec["backoffLimit"]) != "0" }
+
 // onTerm has the run scheduled again, unless Kubernetes tries again by itself.
 func (m *manifest) onTerm(env []any) []any {
 	behaviour := "reschedule"
-	if fmt.Sprint(m.spec["backoffLimit"]) != "0" {
+	if m.triesAgain() {
 		behaviour = "relinquish"
 	}
-	env = slices.DeleteFunc(env, func(v any) bool { e, _ := v.(map[string]any); return e["name"] == onTerm })
-	return append(env, map[string]any{"name": onTerm, "value": behaviour})
+	return append(slices.DeleteFunc(env, isOnTerm), map[string]any{"name": onTerm, "value": behaviour})
 }
 
 func (m *manifest) image(otherwise string) {

@@ -61,7 +61,7 @@ func withoutCommas(s string) string {
 
 // jobName makes the beginning of a Job's name, "" of a text without letters and digits.
 func jobName(s string) string {
-	return slug(strings.ToLower(s), notInName, maxJobName)
+	return strings.ToLower(slug(s, notInName, maxJobName))
 }
 
 // labelValue makes a label's value. What nothing can be made of is left for the API server to

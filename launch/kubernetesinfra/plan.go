@@ -121,6 +121,9 @@ func (p *plan) name(job *launch.Job, c *configuration, m *manifest) {
 	}
 	// Without the job variable name, the template leaves nothing but the dash.
 	said, _ := m.metadata["generateName"].(string)
+	if said == "None-" { // as a null becomes text
+		said = ""
+	}
 	for _, name := range []string{said, c.Name, job.Name, "prefect-job"} {
 		if p.base = jobName(name); p.base != "" {
 			break
