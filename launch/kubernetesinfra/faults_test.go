@@ -252,11 +252,67 @@ func TestFinishedJobTTL(t *testing.T) {
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
 	for _, ttl := range []any{nil, 0} {
-		r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, map[string]any{"finished_job_ttl": ttl}), Command: sh("exit 1")})
-		wait(t, r)
+		var out output
+		r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, map[string]any{"finished_job_ttl": ttl}), Command: sh("echo here; exit 1"), Stdout: &out})
+		if exit := wait(t, r); exit.Code != 1 || out.String() != "here\n" {
+			t.Errorf("exit %+v, output %q", exit, out.String())
+		}
 		if ttl == nil && len(a.jobs(namespace)) != 1 {
 			t.Error("the Job did not stay")
 		}
 	}
 	until(t, "one of two Jobs is gone", func() bool { return len(a.jobs(namespace)) == 1 })
+}
+
+// The executor comes from an image of its own.
+func TestExecutorImage(t *testing.T) {
+	file := kubeconfig(t)
+	a := newAPI(t, file)
+	namespace := a.namespace()
+	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file, ExecutorImage: testImage})
+	var out output
+	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: []string{"flowship", "step", "execute"}, Stdout: &out})
+	if exit := wait(t, r); exit.Code != 0 || out.String() != "/flowship/flowship step execute\n" {
+		t.Errorf("exit %+v, output %q", exit, out.String())
+	}
+}
+
+// What the API server ignores in a manifest, whoever starts the job is told.
+func TestWarning(t *testing.T) {
+	file := kubeconfig(t)
+	a := newAPI(t, file)
+	namespace := a.namespace()
+	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
+	var notes output
+	configuration := within(configure(t, infra, namespace, nil), "x", "spec", "template", "spec", "nonesuch")
+	if exit := wait(t, start(t, infra, launch.Job{Configuration: configuration, Command: sh("exit 0"), Stderr: &notes})); exit.Code != 0 {
+		t.Errorf("exit %+v", exit)
+	}
+	if diff := cmp.Diff("kubernetes: unknown field \"spec.template.spec.nonesuch\"\n", notes.String()); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+}
+
+// A Job that a Prefect worker made is waited for and stopped, and otherwise left alone.
+func TestForeignJob(t *testing.T) {
+	file := kubeconfig(t)
+	a := newAPI(t, file)
+	namespace := a.namespace()
+	a.must("POST", "/apis/batch/v1/namespaces/"+namespace+"/jobs", map[string]any{
+		"apiVersion": "batch/v1", "kind": "Job", "metadata": map[string]any{"name": "theirs"},
+		"spec": map[string]any{"backoffLimit": 0, "template": map[string]any{"spec": map[string]any{"restartPolicy": "Never", "containers": []any{
+			map[string]any{"name": "prefect-job", "image": testImage, "imagePullPolicy": "Never", "args": []any{"sh", "-c", "sleep 1; exit 9"}},
+		}}}},
+	}, nil)
+	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
+	r, err := infra.Find(t.Context(), namespace+":theirs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if exit := wait(t, r); exit.Code != 9 {
+		t.Errorf("exit %+v", exit)
+	}
+	if diff := cmp.Diff([]string{"theirs"}, a.jobs(namespace)); diff != "" {
+		t.Errorf("Jobs (-want +got):\n%s", diff)
+	}
 }

@@ -130,6 +130,7 @@ type record struct {
 	limits    limits
 	output    *output // nil without
 	secret    bool    // there is one of the same name
+	foreign   bool    // another kind of program made it, and deletes it if need be
 
 	done    chan struct{} // closed when the watch has ended; nil before there is one
 	exit    *launch.Exit
@@ -139,10 +140,28 @@ type record struct {
 	stopped bool // by this driver
 }
 
-// limits are how long a job may take, from the moment at which it is first watched.
+// limits are how long a job may take, from the moment at which a program begins to watch it.
 type limits struct {
 	start time.Duration // until its pod starts, unless the pod gets on
 	whole time.Duration // 0 for ever
+}
+
+// annotationLimits is where a Job says its limits to programs that find it.
+const annotationLimits = "dev.flowship.limits"
+
+func (l limits) String() string { return l.start.String() + " " + l.whole.String() }
+
+// readLimits takes what [limits.String] has written.
+func readLimits(s string) limits {
+	start, whole, _ := strings.Cut(s, " ")
+	l := limits{start: defaultStart}
+	if d, err := time.ParseDuration(start); err == nil && d > 0 {
+		l.start = d
+	}
+	if d, err := time.ParseDuration(whole); err == nil && d > 0 {
+		l.whole = d
+	}
+	return l
 }
 
 // Wait implements [launch.Driver]. A job that was never waited for is never forgotten; of the
@@ -212,7 +231,9 @@ func (d *Driver) watch(id string, j *record) {
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		j.exit, j.err, j.final = exit, err, final
+		if j.exit, j.err, j.final = exit, err, final; final {
+			j.output = nil // it is remembered, what it held need not be
+		}
 		close(done)
 	})
 }
@@ -252,7 +273,8 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 }
 
 // Find implements [launch.Driver]. Jobs that other programs started, Prefect's worker among them,
-// are found as well; then their end is waited for without their output.
+// are found as well. The end of a job that is found is waited for without its output; only those
+// that a [Driver] started are deleted when they take too long.
 func (d *Driver) Find(ctx context.Context, id string) error {
 	_, err := d.find(ctx, id)
 	return err
@@ -280,7 +302,8 @@ func (d *Driver) find(ctx context.Context, id string) (*record, error) {
 	} else if err != nil {
 		return nil, c.because(ctx, err)
 	}
-	j = &record{cluster: c, namespace: namespace, name: name, limits: limits{start: defaultStart}, secret: job.Labels[LabelJob] != ""}
+	ours := job.Labels[LabelJob] != ""
+	j = &record{cluster: c, namespace: namespace, name: name, secret: ours, foreign: !ours, limits: readLimits(job.Annotations[annotationLimits])}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if known := d.jobs[id]; known != nil {

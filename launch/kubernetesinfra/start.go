@@ -74,6 +74,7 @@ func (p *plan) mark(token string) {
 	for _, m := range []map[string]any{metadata, template["metadata"].(map[string]any)} {
 		m["labels"].(map[string]any)[LabelJob] = token
 	}
+	metadata["annotations"].(map[string]any)[annotationLimits] = p.limits.String()
 	if p.base != "" {
 		metadata["name"] = p.base + token[:10]
 	}
@@ -119,7 +120,7 @@ func again(ctx context.Context, err error, n int) bool {
 	}
 }
 
-// create makes the Job.
+// create makes the Job. A request does not end with ctx: the Job might be made all the same.
 func (p *plan) create(ctx context.Context, c *cluster) (*batchv1.Job, error) {
 	body, err := json.Marshal(p.manifest)
 	if err != nil {
@@ -127,8 +128,8 @@ func (p *plan) create(ctx context.Context, c *cluster) (*batchv1.Job, error) {
 	}
 	for n := 0; ; n++ {
 		job := &batchv1.Job{}
-		once, cancel := context.WithTimeout(ctx, answer)
-		result := c.batch.Post().Namespace(p.namespace).Resource("jobs").SetHeader("Content-Type", "application/json").Body(body).Do(once)
+		once, cancel := context.WithTimeout(context.WithoutCancel(ctx), answer)
+		result := c.batch.Post().MaxRetries(0).Namespace(p.namespace).Resource("jobs").SetHeader("Content-Type", "application/json").Body(body).Do(once)
 		err := result.Into(job)
 		cancel()
 		if err == nil {
@@ -161,8 +162,8 @@ func (p *plan) keep(ctx context.Context, c *cluster, job *batchv1.Job) error {
 		Immutable: &yes, StringData: p.secrets, Type: corev1.SecretTypeOpaque,
 	}
 	for n := 0; ; n++ {
-		once, cancel := context.WithTimeout(ctx, answer)
-		err := c.core.Post().Namespace(p.namespace).Resource("secrets").Body(secret).Do(once).Error()
+		once, cancel := context.WithTimeout(context.WithoutCancel(ctx), answer)
+		err := c.core.Post().MaxRetries(0).Namespace(p.namespace).Resource("secrets").Body(secret).Do(once).Error()
 		cancel()
 		if err == nil || n > 0 && apierrors.IsAlreadyExists(err) {
 			return nil

@@ -273,7 +273,7 @@ func (w *watch) conclude(ctx context.Context, exit *launch.Exit, err error) (*la
 // overdue returns an error when something has taken too long, or cannot come to a good end. Then
 // the Job is deleted.
 func (w *watch) overdue(ctx context.Context) error {
-	if w.job == nil || w.gone || w.state.stopped {
+	if w.job == nil || w.gone || w.state.stopped || w.foreign {
 		return nil
 	}
 	if w.limits.whole > 0 && time.Since(w.begun) >= w.limits.whole {
