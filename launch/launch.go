@@ -48,6 +48,9 @@ type Job struct {
 	// Env are variables, as "NAME=value", that the job gets beside those of its platform and of
 	// its configuration. They win.
 	Env []string
+	// Secrets are the names of variables whose values nobody but the job is to see. A platform
+	// that has a place for secrets keeps them there; the others treat them like all variables.
+	Secrets []string
 	// Labels are what the platform is to note about the job, where it notes anything, beside the
 	// configuration's labels, which win.
 	Labels map[string]string

@@ -155,8 +155,8 @@ func TestCloudsAreImportedInOnePlace(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if e.IsDir() && path != top && strings.HasPrefix(e.Name(), ".") {
-			return fs.SkipDir
+		if e.IsDir() && path != top && (strings.HasPrefix(e.Name(), ".") || path == filepath.Join(top, "cmd", "testbed", "kubernetes")) {
+			return fs.SkipDir // the latter is another module, which nothing of this one can import
 		}
 		if e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return nil

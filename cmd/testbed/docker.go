@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -129,32 +128,6 @@ func (p *place) makeDockerImage(ctx context.Context, client *dockerClient) error
 
 // busybox returns a busybox that needs no library.
 func (p *place) busybox(ctx context.Context) (string, error) {
-	if _, err := os.Stat("/etc/debian_version"); err != nil {
-		return "", &unavailableError{"the image for tests is made of a Debian package, and this is no Debian"}
-	}
-	dir, err := p.installed(ctx, "busybox-static", func(dir string) error {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-		// As any other user, apt-get could not read the cache directory.
-		download := []string{"-c", `cd "$1" && apt-get download -qq -o APT::Sandbox::User=root busybox-static`, "sh", dir}
-		if _, err := tool(ctx, nil, "sh", download...); err != nil {
-			if !canAptInstall() {
-				return err
-			}
-			if _, err := tool(ctx, nil, "apt-get", "update", "-qq"); err != nil {
-				return err
-			}
-			if _, err := tool(ctx, nil, "sh", download...); err != nil {
-				return err
-			}
-		}
-		packages, err := filepath.Glob(filepath.Join(dir, "*.deb"))
-		if err != nil || len(packages) != 1 {
-			return errors.Join(fmt.Errorf("apt-get downloaded %q", packages), err)
-		}
-		_, err = tool(ctx, nil, "dpkg-deb", "-x", packages[0], dir)
-		return err
-	})
+	dir, err := p.debianPackage(ctx, "busybox-static")
 	return filepath.Join(dir, "bin", "busybox"), err
 }

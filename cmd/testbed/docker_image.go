@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// busyboxRoot is the archive of a file system with nothing but busybox under all of its names.
+// busyboxRoot is the archive of a file system with nothing but busybox under all of its names, and a stand-in for an executor, which says how
+// it was called.
 func busyboxRoot(ctx context.Context, busybox string) ([]byte, error) {
 	program, err := os.ReadFile(busybox)
 	if err != nil {
@@ -29,6 +30,7 @@ func busyboxRoot(ctx context.Context, busybox string) ([]byte, error) {
 		{tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}, nil},
 		{tar.Header{Name: "etc/passwd", Typeflag: tar.TypeReg, Mode: 0o644}, []byte(users)},
 		{tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg, Mode: 0o755}, program},
+		{tar.Header{Name: "usr/local/bin/flowship", Typeflag: tar.TypeReg, Mode: 0o755}, []byte("#!/bin/sh\necho \"$0 $*\"\n")},
 	}
 	var root bytes.Buffer
 	archive := tar.NewWriter(&root)

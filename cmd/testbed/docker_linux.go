@@ -49,37 +49,8 @@ func (p *place) ownDocker(ctx context.Context) (*dockerClient, error) {
 	return client, nil
 }
 
-// policy keeps Debian's packages from starting services.
-const policy = "/usr/sbin/policy-rc.d"
-
 func (p *place) installDocker(ctx context.Context) error {
-	missing := func() error {
-		for _, program := range []string{"dockerd", "containerd", "ip"} {
-			if _, err := exec.LookPath(program); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if missing() == nil {
-		return nil
-	}
-	if !canAptInstall() {
-		return &unavailableError{"no Docker engine answers, and dockerd is not installed"}
-	}
-	if f, err := os.OpenFile(policy, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755); err == nil {
-		defer os.Remove(policy)
-		if _, err := f.WriteString("#!/bin/sh\nexit 101\n"); err != nil {
-			return errors.Join(err, f.Close())
-		}
-		if err := f.Close(); err != nil {
-			return err
-		}
-	}
-	if err := p.aptInstall(ctx, "docker.io", "iptables", "iproute2"); err != nil {
-		return err
-	}
-	return missing()
+	return p.installPrograms(ctx, "no Docker engine answers", []string{"dockerd", "containerd", "ip"}, "docker.io", "iptables", "iproute2")
 }
 
 // bridgePrefix begins the names of testbeds' bridges, which end with 15 characters at the latest.

@@ -104,6 +104,37 @@ func (p *place) aptInstall(ctx context.Context, packages ...string) error {
 	return err
 }
 
+// debianPackage returns a directory with the files of a Debian package, which is not installed.
+func (p *place) debianPackage(ctx context.Context, name string) (string, error) {
+	if _, err := os.Stat("/etc/debian_version"); err != nil {
+		return "", &unavailableError{fmt.Sprintf("it takes the Debian package %s, and this is no Debian", name)}
+	}
+	return p.installed(ctx, name, func(dir string) error {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		// As any other user, apt-get could not read the cache directory.
+		download := []string{"-c", `cd "$1" && apt-get download -qq -o APT::Sandbox::User=root "$2"`, "sh", dir, name}
+		if _, err := tool(ctx, nil, "sh", download...); err != nil {
+			if !canAptInstall() {
+				return err
+			}
+			if _, err := tool(ctx, nil, "apt-get", "update", "-qq"); err != nil {
+				return err
+			}
+			if _, err := tool(ctx, nil, "sh", download...); err != nil {
+				return err
+			}
+		}
+		packages, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+		if err != nil || len(packages) != 1 {
+			return errors.Join(fmt.Errorf("apt-get downloaded %q", packages), err)
+		}
+		_, err = tool(ctx, nil, "dpkg-deb", "-x", packages[0], dir)
+		return err
+	})
+}
+
 // lock waits until this process alone holds the lock on a file; the file remains.
 func lock(ctx context.Context, name string, waiting func()) (unlock func(), err error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)

@@ -27,6 +27,9 @@
 //	FLOWSHIP_TEST_AZURE        the same of an Azure Blob Storage server (azurite), with AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY
 //	FLOWSHIP_TEST_DOCKER       the address of a Docker engine that has the image flowship-test:busybox: one that answers already, or else,
 //	                           for root on Linux, one that is started with all its state in testbed's own directory
+//	FLOWSHIP_TEST_KUBECONFIG   the kubeconfig of an administrator of a Kubernetes cluster, for root on Linux only: one node that has the image
+//	                           flowship-test:busybox; everything is allowed, pods reach this machine and nothing beyond. A SIGHUP to the
+//	                           process FLOWSHIP_TEST_KUBERNETES_PID kills its API server and starts it again
 //	FLOWSHIP_TEST_REGISTRY     host and port of an empty image registry without TLS and without accounts
 //
 // The variables that are the clouds' own also keep the command from using whatever account the user has.
@@ -56,6 +59,7 @@ func servers() []server {
 		{name: "gcs", gives: []string{"FLOWSHIP_TEST_GCS", "STORAGE_EMULATOR_HOST"}, start: startGCS},
 		{name: "azure", gives: []string{"FLOWSHIP_TEST_AZURE", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY"}, start: startAzure},
 		{name: "docker", gives: []string{"FLOWSHIP_TEST_DOCKER"}, start: startDocker},
+		{name: "kubernetes", gives: []string{"FLOWSHIP_TEST_KUBECONFIG", "FLOWSHIP_TEST_KUBERNETES_PID"}, start: startKubernetes},
 		{name: "registry", gives: []string{"FLOWSHIP_TEST_REGISTRY"}, start: startRegistry},
 	}
 }

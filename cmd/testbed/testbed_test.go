@@ -26,6 +26,7 @@ func TestRunUsage(t *testing.T) {
 			"gcs              FLOWSHIP_TEST_GCS STORAGE_EMULATOR_HOST\n" +
 			"azure            FLOWSHIP_TEST_AZURE AZURE_STORAGE_ACCOUNT AZURE_STORAGE_KEY\n" +
 			"docker           FLOWSHIP_TEST_DOCKER\n" +
+			"kubernetes       FLOWSHIP_TEST_KUBECONFIG FLOWSHIP_TEST_KUBERNETES_PID\n" +
 			"registry         FLOWSHIP_TEST_REGISTRY\n", ""},
 		{"unknown server", []string{"-servers", "prefect,s4", "true"}, 2, "", "testbed: no server is named \"s4\"; see testbed -list\n"},
 		{"unknown flag", []string{"-l"}, 2, "", "flag provided but not defined: -l\n"},
