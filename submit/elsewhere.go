@@ -23,42 +23,60 @@ const (
 	jobProgram      = "/flowship/flowship"
 	jobStore        = "/flowship/store"
 	jobCertificates = "/flowship/certificates.pem"
+	imageProgram    = "flowship" // in PATH, of images that have it
 )
 
 // elsewhere says what the run's job needs that does not see this machine's files; nil for one that
-// does. A bundle in a folder is copied into the job, and the record out of it; one in an object
-// store the job fetches itself.
+// does. Where files can be put into a job, so is its executor, and a bundle that is in a folder; the
+// record comes back the same way. On Kubernetes the executor is the image's, and bundles are in an
+// object store.
 func (c *Client) elsewhere(run *orchestrator.FlowRun, poolType string) (*worker.Elsewhere, error) {
 	if poolType == processinfra.Type {
 		return nil, nil
 	}
-	program, err := c.jobProgram()
-	if err != nil {
-		return nil, err
-	}
-	e := &worker.Elsewhere{
-		Program: jobProgram, Reports: c.onPrefect(),
-		Files: []launch.File{{Path: jobProgram, Source: program, Mode: 0o755}},
-	}
+	e := &worker.Elsewhere{Program: imageProgram, Reports: c.onPrefect(), Secrets: []string{execute.EnvSigned, "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"}}
 	if c.onPrefect() { // only there the executor has somebody to report to
 		e.Env = []string{envExecutes + "=" + run.ID, envLease + "=" + c.length.String()}
 	}
+	there := *run
+	inFolder := strings.HasPrefix(run.Bundle.URL, "file:")
+	switch {
+	case poolType != kubernetesType:
+		if err := c.furnish(e); err != nil {
+			return nil, err
+		}
+		if inFolder {
+			if err := carry(e, &there); err != nil {
+				return nil, err
+			}
+		}
+	case inFolder:
+		return nil, errPodsSeeNoFolder
+	}
+	if run.Bundle.Key != "" {
+		e.Command = worker.Command([]string{e.Program, "step"}, &there)
+	}
+	return e, nil
+}
+
+// furnish puts the executor into the job, and what it needs to trust the server.
+func (c *Client) furnish(e *worker.Elsewhere) error {
+	program, err := c.jobProgram()
+	if err != nil {
+		return err
+	}
+	e.Program, e.Files = jobProgram, []launch.File{{Path: jobProgram, Source: program, Mode: 0o755}}
 	if c.onPrefect() && c.prefect.CertFile != "" && strings.HasPrefix(c.prefect.APIURL, "https:") {
 		e.CertFile = jobCertificates
 		e.Files = append(e.Files, launch.File{Path: jobCertificates, Source: c.prefect.CertFile, Mode: 0o644})
 	}
-	if run.Bundle.Key == "" {
-		return e, nil
-	}
-	there := *run
-	if strings.HasPrefix(run.Bundle.URL, "file:") {
-		if err := carry(e, &there); err != nil {
-			return nil, err
-		}
-	}
-	e.Command = worker.Command([]string{jobProgram, "step"}, &there)
-	return e, nil
+	return nil
 }
+
+var errPodsSeeNoFolder = fmt.Errorf("%w: they would be in a folder of this machine, which pods do not see", ErrNoStorage)
+
+// kubernetesType is Prefect's name for pools whose jobs take no files.
+const kubernetesType = "kubernetes"
 
 // carry has the bundle travel with the job.
 func carry(e *worker.Elsewhere, run *orchestrator.FlowRun) error {

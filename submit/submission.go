@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -129,6 +130,9 @@ func (s *submission) place(ctx context.Context) (err error) {
 	}
 	if s.bucket, err = s.openBucket(ctx, s.pool); err != nil {
 		return err
+	}
+	if s.pool.Type == kubernetesType && strings.HasPrefix(s.bucket.URL(), "file:") {
+		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, errPodsSeeNoFolder)
 	}
 	if err := s.signable(ctx); err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, bare(err))

@@ -36,6 +36,7 @@ import (
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/dockerinfra"
+	"github.com/flowship/flowship/launch/kubernetesinfra"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/storage/gcs"
 )
@@ -49,6 +50,9 @@ func quietDrivers() { log.SetOutput(io.Discard) }
 func infrastructures() map[string]*launch.Infrastructure {
 	return map[string]*launch.Infrastructure{
 		dockerinfra.Type: launch.New(dockerinfra.Type, dockerinfra.New(nil)),
+		kubernetesinfra.Type: launch.New(kubernetesinfra.Type, kubernetesinfra.New(&kubernetesinfra.Options{
+			ExecutorImage: os.Getenv("FLOWSHIP_EXECUTOR_IMAGE"),
+		})),
 	}
 }
 

@@ -45,8 +45,12 @@ func TestScript(t *testing.T) {
 				return err
 			}
 			setPrefectEnv(env)
-			if engine := os.Getenv("FLOWSHIP_TEST_DOCKER"); engine != "" {
-				env.Setenv("DOCKER_HOST", engine)
+			for script, testbed := range map[string]string{
+				"DOCKER_HOST": "FLOWSHIP_TEST_DOCKER", "KUBECONFIG": "FLOWSHIP_TEST_KUBECONFIG", "REGISTRY": "FLOWSHIP_TEST_REGISTRY",
+			} {
+				if value := os.Getenv(testbed); value != "" {
+					env.Setenv(script, value)
+				}
 			}
 			return os.Mkdir(env.WorkDir+"/.home", 0o700)
 		},

@@ -23,6 +23,8 @@ func scriptCondition(name string) (bool, error) {
 		return haveServer("prefect", "FLOWSHIP_TEST_PREFECT_API")
 	case "docker":
 		return haveServer("docker", "FLOWSHIP_TEST_DOCKER")
+	case "kubernetes":
+		return haveServer("kubernetes", "FLOWSHIP_TEST_KUBECONFIG")
 	case "secured":
 		return haveServer("prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED")
 	}

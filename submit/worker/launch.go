@@ -31,6 +31,7 @@ type Elsewhere struct {
 	Command     []string      // of the executor; nil for a run that is no bundle of flowship's
 	Files, Take []launch.File // what is put into the job, and taken from it
 	Env         []string      // what the executor is told beside its command line, as "NAME=value"
+	Secrets     []string      // names of variables that nobody else is to see
 	// CertFile is the path there of the certificates that the executor trusts; "" for its own.
 	CertFile string
 	// Reports says that the executor reaches the orchestrator. Where it does not, who launches it
@@ -210,7 +211,7 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 		}
 	}
 	if e := a.elsewhere; e != nil {
-		command, job.Files, job.Take = e.Command, e.Files, e.Take
+		command, job.Files, job.Take, job.Secrets = e.Command, e.Files, e.Take, e.Secrets
 	}
 	configuration, err := a.configure(ctx, pool, command)
 	if err != nil {
