@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/worker"
 )
@@ -126,12 +127,21 @@ func executorCommand(launcher []string, n *orchestrator.NewFlowRun) []string {
 // half a minute.
 const prefectPatience = 40 * time.Second
 
+// patience is how long a run that is being cancelled is left to its executor: that of a flow in
+// Python tells Prefect's engine, which would take a signal for a crash. Others wait for the signal.
+func (c *Client) patience(run *orchestrator.FlowRun) time.Duration {
+	if !c.onPrefect() || run.DeploymentID != "" { // a deployment's engine has no executor around it
+		return 0
+	}
+	_, note, err := runOf(run)
+	if err != nil || run.Bundle.Key != "" && note.Runtime != bundle.RuntimePython {
+		return 0
+	}
+	return prefectPatience
+}
+
 // launcher launches this client's runs.
 func (c *Client) launcher(runs backend) *worker.Launcher {
-	patience := time.Duration(0)
-	if c.onPrefect() {
-		patience = prefectPatience
-	}
 	return &worker.Launcher{
 		Runs:           runs,
 		Watcher:        c.watcher(runs),
@@ -143,7 +153,7 @@ func (c *Client) launcher(runs backend) *worker.Launcher {
 		Elsewhere:      c.elsewhere,
 		References:     c.references(),
 		Grace:          c.grace,
-		Patience:       patience,
+		Patience:       c.patience,
 		Lease:          c.length,
 		Storage:        c.storage,
 		Refused:        c.distrust,

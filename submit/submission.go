@@ -309,7 +309,7 @@ func (s *submission) newFlowRun() (*orchestrator.NewFlowRun, error) {
 // remembered is what is to be remembered of the submission.
 func (s *submission) remembered() (json.RawMessage, error) {
 	b := &s.run.Bundle
-	n := submissionNote{Mode: s.mode, UploadedBytes: b.UploadedBytes, ReusedBytes: b.ReusedBytes, Timings: s.run.Timings}
+	n := submissionNote{Mode: s.mode, Runtime: s.Runtime, UploadedBytes: b.UploadedBytes, ReusedBytes: b.ReusedBytes, Timings: s.run.Timings}
 	if s.program != nil {
 		n.Program = s.program.Key
 	}
@@ -333,10 +333,11 @@ func (s *submission) stored() orchestrator.Bundle {
 
 // submissionNote is what is remembered of a submission.
 type submissionNote struct {
-	Mode          mode    `json:"mode"`
-	Program       string  `json:"program,omitempty"` // key of a Go flow's program
-	Signed        Seconds `json:"signed,omitempty"`  // how long signed URLs last
-	UploadedBytes int64   `json:"uploaded_bytes"`
-	ReusedBytes   int64   `json:"reused_bytes"`
-	Timings       Timings `json:"timings"`
+	Mode          mode           `json:"mode"`
+	Runtime       bundle.Runtime `json:"runtime,omitempty"`
+	Program       string         `json:"program,omitempty"` // key of a Go flow's program
+	Signed        Seconds        `json:"signed,omitempty"`  // how long signed URLs last
+	UploadedBytes int64          `json:"uploaded_bytes"`
+	ReusedBytes   int64          `json:"reused_bytes"`
+	Timings       Timings        `json:"timings"`
 }

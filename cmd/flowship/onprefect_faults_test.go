@@ -310,9 +310,25 @@ func TestServerIsSlow(t *testing.T) {
 			tm.eventually("it ends the run", func() bool { return api.count("POST flow_runs/ID/set_state") > 0 })
 			began = time.Now()
 		}
-		cmd.Process.Signal(syscall.SIGINT)
-		cmd.Wait()
-		if took := time.Since(began); took > time.Second && test.args[0] != "worker" || took > 6*time.Second {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			cmd.Wait()
+		}()
+		press := time.NewTicker(500 * time.Millisecond) // two signals at the same moment are one
+		for waiting := true; waiting; {
+			cmd.Process.Signal(syscall.SIGINT)
+			select {
+			case <-ended:
+				waiting = false
+			case <-press.C:
+				if !test.again {
+					<-ended
+				}
+			}
+		}
+		press.Stop()
+		if took := time.Since(began); took > 1900*time.Millisecond && test.args[0] != "worker" || took > 6*time.Second {
 			t.Errorf("%q: Ctrl-C took %v\n%s", test.args, took, log)
 		}
 	}

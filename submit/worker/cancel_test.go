@@ -148,6 +148,6 @@ func newLauncher(runs worker.Backend, job launch.Driver, patience time.Duration)
 		Infrastructure: func(string) (*launch.Infrastructure, error) { return launch.New("process", job), nil },
 		Executor:       []string{"flowship", "step"},
 		Env:            func(string, orchestrator.Lease) []string { return nil },
-		Patience:       patience,
+		Patience:       func(*orchestrator.FlowRun) time.Duration { return patience },
 	}
 }

@@ -113,14 +113,14 @@ func (a *attempt) tellCancelling(ctx context.Context, message string) error {
 // endsItself gives the executor of a run that has begun the time to hear that it is CANCELLING, and
 // to end. A signal could be quicker, and Prefect's engine then says that the run has CRASHED.
 func (a *attempt) endsItself(ctx context.Context, running *launch.Running) (*launch.Exit, error) {
-	if a.Patience <= 0 || a.Run.DeploymentID != "" { // a deployment's engine does not listen
+	if a.Patience == nil || a.Patience(a.Run) <= 0 {
 		return nil, nil
 	}
 	run, err := a.Runs.FlowRun(ctx, a.Run.ID)
 	if err != nil || run.Started.IsZero() {
 		return nil, nil // whoever is there need not listen yet
 	}
-	patient, hurry := context.WithTimeout(ctx, a.Patience)
+	patient, hurry := context.WithTimeout(ctx, a.Patience(a.Run))
 	defer a.hurried(patient, hurry)()
 	return running.Wait(patient)
 }
