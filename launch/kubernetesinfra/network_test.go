@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -73,7 +74,7 @@ func proxy(t *testing.T, file string, spoil func(w http.ResponseWriter, r *http.
 		t.Fatal(err)
 	}
 	forward := httputil.NewSingleHostReverseProxy(upstream)
-	forward.Transport, forward.FlushInterval = transport, -1
+	forward.Transport, forward.FlushInterval, forward.ErrorLog = transport, -1, log.New(io.Discard, "", 0)
 	forward.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if w = spoil(w, r); w != nil {
