@@ -129,7 +129,8 @@ func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOpti
 		w.Metadata = map[string]string{metadataDigest: hex.EncodeToString(opts.SHA256[:])}
 	}
 	src := &source{r: r, ctx: ctx, size: opts.Size, left: opts.Size, moves: moves{progress: opts.Progress}}
-	if s.careful {
+	careful := s.careful && opts.Size > part // a single request leaves nothing behind
+	if careful {
 		// The driver ends in order when its source does; a context that ends keeps it from that.
 		soft, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
@@ -145,7 +146,7 @@ func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOpti
 	}
 	patient, p := s.patiently(ctx, pending)
 	ctx, src.patience = patient, p
-	if !s.careful {
+	if !careful {
 		// A driver keeps what it got when its writer is closed, also after a failure; only a
 		// cancelled context has it thrown away.
 		cancelled, cancel := context.WithCancel(ctx)

@@ -46,7 +46,7 @@ var shown = map[string]bool{
 	"prefix": true, "region": true, "endpoint": true, "profile": true, "role": true, "anonymous": true,
 	"use_path_style": true, "s3ForcePathStyle": true, "hostname_immutable": true, "disable_https": true, "accelerate": true,
 	"dualstack": true, "fips": true, "protocol": true, "domain": true, "localemu": true, "cdn": true, "storage_account": true,
-	"universe_domain": true, "restype": true, "comp": true, "list-type": true, "x-id": true, "uploads": true, "partNumber": true,
+	"universe_domain": true, "block": true, "restype": true, "comp": true, "list-type": true, "x-id": true, "uploads": true, "partNumber": true,
 }
 
 var (

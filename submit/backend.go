@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -34,9 +33,6 @@ type backend interface {
 	io.Closer
 }
 
-// prefectLease is the usual length of leases on a Prefect server: renewing one takes requests.
-const prefectLease = 90 * time.Second
-
 // PrefectSettings returns the settings of the Prefect server that the environment names, or nil where
 // it names none: then the embedded default serves. A process that was started for a flow run of the
 // embedded default belongs to it in any case.
@@ -56,11 +52,16 @@ func PrefectSettings() (*prefect.Settings, error) {
 
 // openBackend opens the API that the settings name or, without any, the file of the embedded
 // default.
-func openBackend(ctx context.Context, settings *prefect.Settings, path string) (backend, error) {
+func openBackend(ctx context.Context, settings *prefect.Settings, path string, warn func(string)) (backend, error) {
 	if settings == nil {
 		return local.Open(ctx, path, nil)
 	}
-	return prefect.Open(settings)
+	api, err := prefect.Open(settings)
+	if err != nil {
+		return nil, err
+	}
+	api.Tell(warn)
+	return api, nil
 }
 
 // references resolves what job variables say about the server's blocks and variables; nil is

@@ -32,6 +32,8 @@ type ClientOptions struct {
 	// Prefect are the settings of the Prefect server where flow runs and work pools live; nil is
 	// the embedded default. See [prefect.Discover].
 	Prefect *prefect.Settings
+	// Warn, if not nil, is called with what is to be said about the Prefect server, at most once.
+	Warn func(warning string)
 	// Grace is how long a run that is cancelled may take to end after SIGINT, and again after
 	// SIGTERM; 0 means 10 seconds.
 	Grace time.Duration
@@ -50,6 +52,7 @@ type Client struct {
 	executor []string // see needExecutor
 	storage  *storage.OpenOptions
 	prefect  *prefect.Settings // nil for the embedded default
+	warnOf   func(string)      // or nil
 	grace    time.Duration
 	length   time.Duration // of a lease
 	cache    *bundle.Cache // nil without a place for it
@@ -77,12 +80,12 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
 	c := &Client{
-		home: opts.Home, state: state, executor: opts.Executor, storage: opts.Storage, prefect: opts.Prefect,
+		home: opts.Home, state: state, executor: opts.Executor, storage: opts.Storage, prefect: opts.Prefect, warnOf: opts.Warn,
 		grace: opts.Grace, length: opts.Lease, buckets: map[string]*bucket{},
 	}
 	if c.prefect != nil {
 		c.storage = withBlocks(opts.Storage, c.block)
-		c.length = cmp.Or(c.length, prefectLease)
+		c.length = cmp.Or(c.length, prefect.LeaseLength)
 	}
 	if cache, err := CacheDir(opts.Home); err == nil { // else slower, no less right
 		c.cache = bundle.OpenCache(cache)
@@ -150,7 +153,7 @@ func (c *Client) openRuns(ctx context.Context) (backend, error) {
 		return nil, fmt.Errorf("submit: %w", errClosed)
 	}
 	if c.runs == nil {
-		runs, err := openBackend(ctx, c.prefect, databasePath(c.state))
+		runs, err := openBackend(ctx, c.prefect, databasePath(c.state), c.warnOf)
 		if err != nil {
 			return nil, fmt.Errorf("submit: %w", err)
 		}

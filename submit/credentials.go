@@ -63,10 +63,13 @@ func (s *server) block(ctx context.Context, slug, name string) (*prefect.Block, 
 func blockOf(ctx context.Context, client *prefect.Client, slug, name string) (*prefect.Block, error) {
 	block, err := client.BlockDocument(ctx, slug, name)
 	if errors.Is(err, orchestrator.ErrNotFound) {
-		return nil, fmt.Errorf("there is no block %q of type %q: %w", name, slug, err)
+		return nil, fmt.Errorf("block %q of type %q: %w", name, slug, ErrNoBlock)
 	}
 	return block, err
 }
+
+// ErrNoBlock: the Prefect server has no such block.
+var ErrNoBlock = errors.New("there is no such block on the Prefect server")
 
 // credentialsOf reads the fields of a block. What is wrong with them is said without them.
 func credentialsOf(slug string, data []byte) (*storage.Credentials, error) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
@@ -135,6 +136,10 @@ func (e *examination) workPool(ctx context.Context, name string) {
 	if err == nil {
 		e.url, e.credentials, err = e.storeOf(pool)
 	}
+	if errors.Is(err, orchestrator.ErrNoWorkPool) && name == "" && e.onPrefect() {
+		e.add("work pool", FindingWarning, "none is the default", "name one (--pool), or make one the default: flowship work-pool set-default NAME")
+		return
+	}
 	if err != nil {
 		e.add("work pool", FindingFailed, err.Error(), "flowship work-pool ls shows those that there are, work-pool storage configure where they store")
 		return
@@ -203,6 +208,14 @@ var sources = map[string][]string{
 // ambient says where the environment has credentials for the store, without what they are. err
 // is what the store said.
 func (e *examination) ambient(err error) {
+	if e.credentials != "" && e.onPrefect() {
+		status, do := FindingOK, ""
+		if errors.Is(err, storage.ErrUnauthorized) {
+			status, do = FindingFailed, "look at what is in the block, and at what it allows"
+		}
+		e.add("credentials", status, fmt.Sprintf("the block %q of the Prefect server", e.credentials), do)
+		return
+	}
 	scheme, _, _ := strings.Cut(e.url, "://")
 	places, ok := sources[scheme]
 	if !ok {

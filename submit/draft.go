@@ -7,14 +7,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
-// errNoStorage: workers elsewhere could not get at the bundle.
-var errNoStorage = errors.New("storage is not configured, and workers would not find the bundle")
+// ErrNoStorage: workers elsewhere could not get at the bundle.
+var ErrNoStorage = errors.New("storage is not configured, and workers would not find the bundle")
 
 // chooseLauncher says what stands before the step that executes the bundle. On a Prefect server
 // this is the pool's own step, which Prefect's workers can run; flowship stands in for Python where
@@ -24,7 +27,7 @@ func (s *submission) chooseLauncher() error {
 	if s.Launcher != nil {
 		tokens = s.Launcher.Execution
 	}
-	if !s.onPrefect() || s.mode != modeQueue {
+	if !s.onPrefect() {
 		configured, err := executionLauncher(s.pool)
 		if s.tokens = configured; len(tokens) > 0 {
 			s.tokens = tokens
@@ -36,17 +39,36 @@ func (s *submission) chooseLauncher() error {
 		return err
 	}
 	if storage == nil || storage.Upload == nil || storage.Execution == nil {
-		return errNoStorage
+		switch {
+		case s.mode == modeQueue:
+			return ErrNoStorage
+		case len(tokens) > 0:
+			return &InvalidError{"a launcher stands before the steps of the work pool's storage, which is not configured"}
+		}
+		return nil
 	}
 	step := *storage.Execution
 	switch {
 	case len(tokens) > 0:
 		step = step.With(tokens)
-	case s.Runtime != bundle.RuntimePython && step.Launcher == nil:
+	case s.Runtime != bundle.RuntimePython && step.Launcher != nil && !callsFlowship(step.Launcher):
+		s.warn(fmt.Errorf("submit: the launcher of work pool %q, %q, is for flows in Python: flowship stands in its place", s.pool.Name, launch.Join(step.Launcher)))
+		step = step.With([]string{"flowship"})
+	case step.Launcher != nil:
+	case s.mode != modeQueue: // it is launched from here, by flowship's own step
+		return nil
+	case s.Runtime != bundle.RuntimePython:
 		step = step.With([]string{"flowship"})
 	}
 	s.step = &step
 	return nil
+}
+
+// callsFlowship reports whether a launcher calls flowship, at its end or further in front.
+func callsFlowship(launcher []string) bool {
+	return slices.ContainsFunc(launcher, func(word string) bool {
+		return strings.TrimSuffix(filepath.Base(filepath.ToSlash(word)), ".exe") == "flowship"
+	})
 }
 
 // flowOptions are what the flow is to be run with, of Prefect's Flow.with_options: what the
@@ -135,8 +157,14 @@ func (s *submission) release(ctx context.Context) error {
 
 // endDrafted ends a run that cannot be released.
 func (s *submission) endDrafted(ctx context.Context, cause error) error {
-	what := "the flow run could not be submitted"
-	err := endUnlaunched(context.WithoutCancel(ctx), s.runs, s.run.ID, what, bare(cause))
+	whole := context.WithoutCancel(ctx)
+	var err error
+	if ctx.Err() != nil && errors.Is(cause, context.Canceled) { // nothing went wrong
+		state := orchestrator.NewState(orchestrator.TypeCancelled, fmt.Sprintf("cancelled: %v", context.Cause(ctx)))
+		err = execute.NotRun(s.run.ID, state, execute.ExitCancelled).Settle(whole, "", s.runs, nil)
+	} else {
+		err = endUnlaunched(whole, s.runs, s.run.ID, "the flow run could not be submitted", bare(cause))
+	}
 	if errors.Is(err, orchestrator.ErrNotFound) {
 		return fmt.Errorf("submit: flow run %q was deleted while it was submitted: %w", s.run.ID, cause)
 	}

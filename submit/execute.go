@@ -29,10 +29,10 @@ type Step struct {
 // Execute is the whole of an executor's process: it runs the step in the current directory, as
 // [execute.Run] says, and tells the flow runs of the embedded default how it went, if the
 // environment says that this is one of theirs. One of a Prefect server's is run as
-// [execute.RunForPrefect] says; without a digest, that which the server keeps counts. Signed URLs in the environment, see
-// [AccessSigned], stand in place of the stores. Signals to the process are passed on to the
-// command; that ctx ends is of no account. When somebody else ends the run, the command is
-// stopped.
+// [execute.RunForPrefect] says; without a digest, that which the server keeps counts. Signed URLs
+// in the environment, see [AccessSigned], stand in place of the stores. Signals to the process are
+// passed on to the command; that ctx ends is of no account. When somebody else ends the run, the
+// command is stopped.
 //
 // When who launched the process is gone, and there is a process group of its own, Execute ends
 // what the command left in it, by SIGTERM and after the grace period by SIGKILL, as its last act.

@@ -127,7 +127,7 @@ func (s *shelf) Cancel(_ context.Context, id string) (State, error) {
 	return state, err
 }
 
-func (s *shelf) Result(_ context.Context, id string) (json.RawMessage, error) {
+func (s *shelf) StoredResult(_ context.Context, id string) (json.RawMessage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.runs[id].state.Type != completed {

@@ -11,6 +11,9 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
+// ErrNoBundle: the flow run was not submitted by flowship, and no bundle of its is known.
+var ErrNoBundle = errors.New("no bundle of it is known")
+
 // FlowRuns returns the chosen flow runs, the latest created first. Like every look at flow runs,
 // it first ends those that nobody looks after any more.
 func (c *Client) FlowRuns(ctx context.Context, filter orchestrator.Filter) ([]*orchestrator.FlowRun, error) {

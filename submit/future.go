@@ -28,7 +28,7 @@ type submitter interface {
 	State(ctx context.Context, id string) (State, error)
 	Wait(ctx context.Context, id string) (State, error)
 	Cancel(ctx context.Context, ref string) (State, error)
-	Result(ctx context.Context, ref string) (json.RawMessage, error)
+	StoredResult(ctx context.Context, ref string) (json.RawMessage, error)
 }
 
 // Future is a flow run whose flow returns a T. It knows no more than the run's id, so that any
@@ -187,7 +187,8 @@ func (f *Future[T]) errorf(ctx context.Context, err error) error {
 	return fmt.Errorf("%s%w", named, err)
 }
 
-// Result waits for the run and returns what the flow returned, or a *[RunError].
+// Result waits for the run and returns what the flow returned, or a *[RunError]. Of a flow that
+// Prefect ran and that did not store what it returned, it is [ErrNotPersisted].
 func (f *Future[T]) Result(ctx context.Context) (T, error) {
 	var value T
 	text, err := f.result(ctx)
@@ -208,7 +209,7 @@ func (f *Future[T]) result(ctx context.Context) (json.RawMessage, error) {
 	if state.Type != completed {
 		return nil, &RunError{FlowRunID: f.id, State: state, Message: state.Message}
 	}
-	text, err := f.runs.Result(ctx, f.id)
+	text, err := f.runs.StoredResult(ctx, f.id)
 	if err != nil {
 		return nil, f.errorf(ctx, err)
 	}
@@ -233,8 +234,8 @@ func (f *Future[T]) Cancel(ctx context.Context) error {
 
 // OnDone has the callback called once with the run's final state: at once if that is known
 // already, else when the run has ended, in the order in which the callbacks were given and from
-// one goroutine of the future's. A run that is deleted before it has ended has no final state, and nothing is heard of one whose
-// client is closed.
+// one goroutine of the future's. A run that is deleted before it has ended has no final state, and
+// nothing is heard of one whose client is closed.
 func (f *Future[T]) OnDone(callback func(State)) {
 	if f == nil || callback == nil {
 		return

@@ -122,8 +122,16 @@ func executorCommand(launcher []string, n *orchestrator.NewFlowRun) []string {
 	return worker.Command(slices.Concat(launcher, []string{"step"}), &orchestrator.FlowRun{Bundle: n.Bundle, Results: n.Results})
 }
 
+// prefectPatience is longer than an executor of a Prefect server's run takes, which gives a flow
+// half a minute.
+const prefectPatience = 40 * time.Second
+
 // launcher launches this client's runs.
 func (c *Client) launcher(runs backend) *worker.Launcher {
+	patience := time.Duration(0)
+	if c.onPrefect() {
+		patience = prefectPatience
+	}
 	return &worker.Launcher{
 		Runs:           runs,
 		Watcher:        c.watcher(runs),
@@ -134,6 +142,7 @@ func (c *Client) launcher(runs backend) *worker.Launcher {
 		Settings:       c.settings,
 		References:     c.references(),
 		Grace:          c.grace,
+		Patience:       patience,
 		Lease:          c.length,
 		Storage:        c.storage,
 		Refused:        c.distrust,

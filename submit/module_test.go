@@ -311,7 +311,7 @@ func TestModuleCredentials(t *testing.T) {
 		{"aws-credentials", "empty", &storage.Credentials{AWS: &storage.AWSCredentials{CertFile: "/ca.pem"}}, ""},
 		{"aws-credentials", "mfa", nil, failed + `"mfa" of type "aws-credentials": its field "assume_role_kwargs.TokenCode" is not supported`},
 		{"aws-credentials", "wrong", nil, failed + `"wrong" of type "aws-credentials": its field "aws_secret_access_key" is not what it should be`},
-		{"aws-credentials", "none", nil, `Failed to upload bundle to S3 (ValueError): there is no block "none" of type "aws-credentials": prefect: GET /block_types/slug/aws-credentials/block_documents/name/none?include_secrets=true: status 404 Not Found: Block Document not found`},
+		{"aws-credentials", "none", nil, `Failed to upload bundle to S3 (ValueError): block "none" of type "aws-credentials": there is no such block on the Prefect server`},
 		{"gcp-credentials", "object", &storage.Credentials{Google: &storage.GoogleCredentials{Key: []byte(`{"private_key":"s3cr3t"}`)}}, ""},
 		{"gcp-credentials", "text", &storage.Credentials{Google: &storage.GoogleCredentials{Key: []byte(`{"private_key":"s3cr3t"}`)}}, ""},
 		{"gcp-credentials", "none", nil, ""},

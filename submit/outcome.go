@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/result"
@@ -28,8 +29,19 @@ func (e *EndedError) Error() string {
 // Result returns what the flow run that ref means, as for [Client.FlowRun], resulted in: JSON,
 // null if it completed without a result. It is orchestrator.ErrUnfinished as long as the run
 // goes on, and an *[EndedError] if it did not complete. What a flow of Prefect's returned that is
-// no plain value is a [*result.NotPlainError]; see [Client.RawResult].
+// no plain value is a [*result.NotPlainError]; see [Client.RawResult]. What it returned and did not
+// store is null; see [Client.StoredResult].
 func (c *Client) Result(ctx context.Context, ref string) (json.RawMessage, error) {
+	text, err := c.StoredResult(ctx, ref)
+	if errors.Is(err, ErrNotPersisted) {
+		return json.RawMessage("null"), nil
+	}
+	return text, err
+}
+
+// StoredResult is [Client.Result], except that it is [ErrNotPersisted] where a flow that Prefect
+// ran may have returned something, but has not stored it.
+func (c *Client) StoredResult(ctx context.Context, ref string) (json.RawMessage, error) {
 	run, err := c.completed(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -43,8 +55,8 @@ func (c *Client) Result(ctx context.Context, ref string) (json.RawMessage, error
 	}
 	record, err := c.readRecord(ctx, run)
 	switch {
-	case errors.Is(err, execute.ErrNoRecord) && c.onPrefect():
-		return nil, fmt.Errorf("submit: result of flow run %q: %w", run.ID, ErrNotPersisted)
+	case errors.Is(err, execute.ErrNoRecord) && c.onPrefect(): // Prefect's engine keeps results only where it is told to
+		return nil, fmt.Errorf("submit: flow run %q: %w", run.ID, ErrNotPersisted)
 	case err != nil:
 		return nil, fmt.Errorf("submit: %w", err)
 	case record.Result == nil:
@@ -61,7 +73,7 @@ func (c *Client) RawResult(ctx context.Context, ref string) ([]byte, error) {
 		return nil, err
 	}
 	if run.State.Data == nil {
-		return c.Result(ctx, ref)
+		return c.StoredResult(ctx, ref)
 	}
 	value, err := c.storedResult(ctx, run)
 	if value == nil {
@@ -99,8 +111,12 @@ func (c *Client) storedResult(ctx context.Context, run *orchestrator.FlowRun) (*
 // had.
 func (c *Client) addOutcome(ctx context.Context, run *Run, stored *orchestrator.FlowRun) error {
 	record, err := c.readRecord(ctx, stored)
+	var denied error
 	switch {
 	case errors.Is(err, execute.ErrNoRecord):
+	case (errors.Is(err, storage.ErrUnauthorized) || errors.Is(err, storage.ErrUnavailable) || errors.Is(err, ErrNoBlock)) && ctx.Err() == nil:
+		// Who may look at runs need not be let into their store.
+		denied = ours(err)
 	case err != nil:
 		return err
 	default:
@@ -108,6 +124,9 @@ func (c *Client) addOutcome(ctx context.Context, run *Run, stored *orchestrator.
 		return nil
 	}
 	if stored.State.Type != orchestrator.TypeCompleted || stored.State.Data == nil {
+		if denied != nil {
+			run.Warnings = append(run.Warnings, denied)
+		}
 		return nil
 	}
 	value, err := c.storedResult(ctx, stored)

@@ -71,7 +71,7 @@ func attach(ctx context.Context, warn func(string)) (p *party, err error) {
 func (p *party) hold() error {
 	length, _ := time.ParseDuration(os.Getenv(envLease))
 	if length <= 0 && p.prefect != nil {
-		length = prefectLease
+		length = prefect.LeaseLength
 	}
 	lease := orchestrator.NewLease("executor", length)
 	if err := p.runs.Hold(p.ctx, p.id, lease); err != nil {

@@ -2,11 +2,8 @@ package submit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 // configureResults has the results of a pool's flows in Python stored in the bucket of its bundles:
@@ -31,10 +28,7 @@ func (c *Client) configureResults(ctx context.Context, pool string, steps *stora
 	}
 	if name := storage.option(steps.credentials); name != "" {
 		slug := credentialsType(steps.scheme)
-		block, err := api.BlockDocument(ctx, slug, name)
-		if errors.Is(err, orchestrator.ErrNotFound) {
-			return nil, fmt.Errorf("there is no block %q of type %q: %w", name, slug, err)
-		}
+		block, err := blockOf(ctx, api, slug, name)
 		if err != nil {
 			return nil, err
 		}

@@ -42,6 +42,9 @@ func (c *Client) locate(ctx context.Context, ref string) (*located, error) {
 	if err != nil {
 		return nil, err
 	}
+	if run.Bundle.Key == "" {
+		return nil, fmt.Errorf("submit: flow run %q: %w", ref, ErrNoBundle)
+	}
 	digest, err := bundle.ParseDigest(run.Bundle.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("submit: flow run %q: %w", ref, err)

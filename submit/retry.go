@@ -10,7 +10,8 @@ import (
 
 // Retry has the flow run that ref means run again, with the same bundle: one that waited in a work
 // pool waits there again, another one is launched from here as by [Client.Submit]. A run that
-// goes on, or that somebody else has run again, is orchestrator.ErrUnfinished.
+// goes on, or that somebody else has run again, is orchestrator.ErrUnfinished; one that Prefect ran
+// where it was called, in no work pool and for no deployment, is [ErrNoBundle].
 func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
 	stored, err := c.findFlowRun(ctx, ref)
 	if err != nil {
@@ -27,10 +28,15 @@ func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if note.Mode == modeQueue {
-		_, err = runs.WorkPool(ctx, stored.WorkPool)
-	} else {
+	// One of Prefect's own is executed by who serves its work pool or its deployment.
+	queued := note.Mode == modeQueue || stored.Bundle.Key == ""
+	switch {
+	case !queued:
 		err = c.needExecutor(ctx)
+	case stored.WorkPool != "":
+		_, err = runs.WorkPool(ctx, stored.WorkPool)
+	case stored.DeploymentID == "":
+		err = fmt.Errorf("flow run %q: %w", stored.ID, ErrNoBundle)
 	}
 	if err != nil {
 		return nil, ours(err)
@@ -39,7 +45,7 @@ func (c *Client) Retry(ctx context.Context, ref string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if note.Mode == modeQueue {
+	if queued {
 		run.State, err = queueAgain(context.WithoutCancel(ctx), runs, stored.ID, lease)
 		return run, err
 	}

@@ -234,15 +234,19 @@ func (s *submission) identify(ctx context.Context, parameters json.RawMessage) (
 	if s.run.ID != "" { // the bundle is stored once more
 		return s.flowID, nil
 	}
-	if s.flowID, err = s.runs.EnsureFlow(ctx, s.flow); err != nil {
-		return "", err
-	}
 	s.run.Name, s.run.WorkPool, s.run.Parameters = s.Name, s.pool.Name, parameters
 	if s.run.Name == "" {
 		s.run.Name = orchestrator.RandomName()
 	}
 	if _, ok := s.runs.(orchestrator.Assigner); ok {
-		return s.flowID, s.draft(ctx)
+		if err := s.draft(ctx); err != nil {
+			return "", err
+		}
+		s.flowID = s.created.FlowID
+		return s.flowID, nil
+	}
+	if s.flowID, err = s.runs.EnsureFlow(ctx, s.flow); err != nil {
+		return "", err
 	}
 	s.run.ID = uuid.NewString()
 	return s.flowID, nil

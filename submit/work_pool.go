@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
@@ -45,7 +46,7 @@ func (c *Client) workPool(ctx context.Context, name string) (*orchestrator.WorkP
 			return nil, fmt.Errorf("submit: %w", err)
 		}
 		if c.onPrefect() {
-			return nil, fmt.Errorf("submit: no work pool is named, and PREFECT_DEFAULT_WORK_POOL_NAME names none: %w", err)
+			return nil, fmt.Errorf("submit: no work pool is named, and none is the default: %w", orchestrator.ErrNoWorkPool)
 		}
 		name = embeddedPool
 	}
@@ -86,7 +87,10 @@ func (c *Client) BaseJobTemplate(ctx context.Context, poolType string) (json.Raw
 		}
 		template, found, err := api.BaseJobTemplate(ctx, poolType)
 		if err == nil && !found {
-			err = fmt.Errorf("%w: %q", ErrNoDriver, poolType)
+			var known []string
+			if known, err = api.WorkerTypes(ctx); err == nil {
+				err = fmt.Errorf("%w: %q; the server knows %s", ErrNoDriver, poolType, strings.Join(known, ", "))
+			}
 		}
 		return template, ours(err)
 	}
@@ -108,10 +112,7 @@ func (c *Client) CreateWorkPool(ctx context.Context, pool orchestrator.NewWorkPo
 		return nil, err
 	}
 	made, err := c.makeWorkPool(ctx, runs, pool)
-	if err != nil {
-		return nil, fmt.Errorf("submit: %w", err)
-	}
-	return made, nil
+	return made, ours(err)
 }
 
 // WorkPool returns the work pool, or orchestrator.ErrNoWorkPool. "" is the one that is taken when

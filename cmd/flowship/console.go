@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -15,12 +16,16 @@ type console struct {
 	in       io.Reader
 	out, err io.Writer
 
-	json  bool
-	quiet bool
+	json      bool
+	quiet     bool
+	profile   string // of Prefect's, that --profile names
+	onPrefect bool   // a Prefect server serves, which openClient found out
 
 	outStyled   bool // colour on stdout
 	errStyled   bool // colour on stderr
 	errTerminal bool // stderr is a terminal: a bar may be drawn
+
+	lease time.Duration // of leases on flow runs; 0: the usual length
 }
 
 func newConsole(in, out, err *os.File) *console {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -81,6 +82,8 @@ type hinted struct {
 	kind kind // "" to let the error say
 	hint string
 	code int // 0 to let the kind say
+	// embedded: the hint is about the embedded default, and no help with a Prefect server.
+	embedded bool
 }
 
 func (e *hinted) Error() string { return e.err.Error() }
@@ -102,7 +105,7 @@ func (c *console) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) && !given {
 		k, code, err = kindInterrupted, exitInterrupted, errors.New("interrupted")
 	} else {
-		hint = hintFor(cmd, k, err)
+		hint = c.hintFor(cmd, k, err)
 	}
 	if c.json {
 		var e struct {
@@ -162,35 +165,62 @@ func kindOf(err error) kind {
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, execute.ErrNoPython),
 		errors.Is(err, orchestrator.ErrNotFound), errors.Is(err, orchestrator.ErrNoWorkPool):
 		return kind(bundle.KindNotFound)
+	case errors.Is(err, submit.ErrNoBlock), errors.Is(err, submit.ErrNoBundle):
+		return kind(bundle.KindNotFound)
 	case errors.Is(err, storage.ErrDigest):
 		return kind(bundle.KindTampered)
 	case errors.Is(err, storage.ErrConflict), errors.Is(err, orchestrator.ErrUnfinished), errors.Is(err, orchestrator.ErrExists):
 		return kind(bundle.KindConflict)
 	case errors.Is(err, orchestrator.ErrAmbiguous), errors.Is(err, orchestrator.ErrName), errors.Is(err, submit.ErrNoDriver),
-		errors.Is(err, storage.ErrUnsigned):
+		errors.Is(err, storage.ErrUnsigned), errors.Is(err, submit.ErrNoStorage):
 		return kindUsage
 	}
+	if refused, ok := errors.AsType[*prefect.StatusError](err); ok {
+		switch refused.Status {
+		case http.StatusConflict:
+			return kind(bundle.KindConflict)
+		case http.StatusBadRequest, http.StatusUnprocessableEntity:
+			return kindUsage
+		}
+	}
 	return kindInternal
+}
+
+// noAPI reports whether the address is that of a server, but not of an API: it knows nothing of
+// what every API has.
+func noAPI(err error) bool {
+	refused, ok := errors.AsType[*prefect.StatusError](err)
+	return ok && (refused.Status == http.StatusNotFound || refused.Status == http.StatusMethodNotAllowed) && strings.HasSuffix(refused.Path, "/filter")
 }
 
 // unavailable gives errors of the backend, the storage and the infrastructure their kind, where
 // they do not say more.
 func unavailable(err error) error {
 	switch {
+	case noAPI(err):
+		return &hinted{err: err, kind: kindUnavailable, hint: "look at PREFECT_API_URL: the address of an API ends in /api"}
+	case errors.Is(err, submit.ErrNoBlock):
+		return &hinted{err: err, hint: "prefect block ls shows the blocks that the server has; it, the server's page or a program in Python makes one"}
 	case errors.Is(err, prefect.ErrUnauthorized):
 		return &hinted{err: err, hint: "look at PREFECT_API_KEY or PREFECT_API_AUTH_STRING, and at the active profile: flowship doctor"}
 	case errors.Is(err, prefect.ErrUnavailable):
 		return &hinted{err: err, hint: "look at PREFECT_API_URL, and whether the server runs: flowship doctor"}
 	}
+	if _, ok := errors.AsType[*prefect.StatusError](err); ok && kindOf(err) != kindInternal {
+		return &hinted{err: err} // its kind asks for something else where it is about files
+	}
 	if kindOf(err) != kindInternal {
 		return err
 	}
 	hint := "FLOWSHIP_HOME says where flowship keeps bundles and flow runs; it must be a directory that it can write to"
-	return &hinted{err: err, kind: kindUnavailable, hint: hint}
+	return &hinted{err: err, kind: kindUnavailable, hint: hint, embedded: true}
 }
 
 // unavailableStore does so for errors of a store that a URL names.
 func unavailableStore(err error) error {
+	if errors.Is(err, submit.ErrNoBlock) {
+		return unavailable(err)
+	}
 	switch kindOf(err) {
 	case kindUnauthorized, kindUnavailable:
 		return &hinted{err: err, hint: "flowship doctor --url URL looks for what is in the way"}
@@ -207,6 +237,9 @@ func aboutSubmission(err error) error {
 	}
 	if errors.Is(err, storage.ErrUnsigned) {
 		return &hinted{err: err, hint: "to sign takes the key of a Google service account, or that of an Azure storage account; or use --storage-access ambient"}
+	}
+	if errors.Is(err, submit.ErrNoStorage) {
+		return &hinted{err: err, hint: "flowship work-pool storage configure s3 NAME --bucket B has bundles stored in a bucket; or gcs, or azure-blob-storage"}
 	}
 	if failed, ok := errors.AsType[*submit.LaunchError](err); ok {
 		k := kindOf(err)
@@ -226,9 +259,12 @@ func aboutSubmission(err error) error {
 // asks for another remedy there than where a bundle is read.
 const packing = "packing"
 
-func hintFor(cmd *cobra.Command, k kind, err error) string {
+func (c *console) hintFor(cmd *cobra.Command, k kind, err error) string {
 	var h *hinted
 	if errors.As(err, &h) {
+		if h.embedded && c.onPrefect {
+			return ""
+		}
 		return h.hint
 	}
 	var u *usageError

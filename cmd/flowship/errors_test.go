@@ -13,6 +13,7 @@ import (
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/orchestrator"
+	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
 // A signal explains an error that it caused, and no other.
@@ -55,5 +56,49 @@ func TestPrintRunWarns(t *testing.T) {
 	}
 	if diff := cmp.Diff("warning: directory not empty\n", errs.String()); diff != "" {
 		t.Errorf("stderr (-want +got):\n%s", diff)
+	}
+}
+
+// What a Prefect server says is of the kind that the same would be of here, and no hint speaks of
+// the embedded default.
+func TestFailOnPrefect(t *testing.T) {
+	answer := func(status int, path, detail string) error {
+		return fmt.Errorf("submit: prefect: %w", &prefect.StatusError{Method: "POST", Path: path, Status: status, Detail: detail})
+	}
+	for _, test := range []struct {
+		name string
+		err  error
+		code int
+		want string
+	}{
+		{
+			"a field that it does not like", unavailable(answer(422, "/flow_runs/", "body.name: too long")), exitUsage,
+			`{"error":{"kind":"usage","message":"submit: prefect: POST /flow_runs/: status 422 Unprocessable Entity: body.name: too long","hint":""}}`,
+		},
+		{
+			"a conflict", unavailable(answer(409, "/flows/", "")), exitUsage,
+			`{"error":{"kind":"conflict","message":"submit: prefect: POST /flows/: status 409 Conflict","hint":""}}`,
+		},
+		{
+			"not the address of an API", aboutFlowRun(answer(404, "/flow_runs/filter", "Not Found")), exitUnavailable,
+			`{"error":{"kind":"unavailable","message":"submit: prefect: POST /flow_runs/filter: status 404 Not Found: Not Found","hint":"look at PREFECT_API_URL: the address of an API ends in /api"}}`,
+		},
+		{
+			"another key", aboutWorkPool(answer(403, "/work_pools/", "")), exitUnavailable,
+			`{"error":{"kind":"unauthorized","message":"submit: prefect: POST /work_pools/: status 403 Forbidden","hint":"look at PREFECT_API_KEY or PREFECT_API_AUTH_STRING, and at the active profile: flowship doctor"}}`,
+		},
+		{
+			"anything else", unavailable(errors.New("submit: broken")), exitUnavailable,
+			`{"error":{"kind":"unavailable","message":"submit: broken","hint":""}}`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			c := &console{out: &out, err: &errs, json: true, onPrefect: true}
+			code := c.fail(t.Context(), newRunCommand(c), test.err)
+			if diff := cmp.Diff(test.want+"\n", errs.String()); diff != "" || code != test.code {
+				t.Errorf("code %d, want %d; stderr (-want +got):\n%s", code, test.code, diff)
+			}
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -35,6 +36,10 @@ soon as anybody looks at flow runs or starts another one.`,
 func aboutFlowRun(err error) error {
 	hint := ""
 	switch {
+	case noAPI(err):
+		return unavailable(err)
+	case errors.Is(err, submit.ErrNoBundle):
+		hint = "it was not submitted by flowship, nor to a work pool: who called the flow can call it again"
 	case errors.Is(err, orchestrator.ErrNotFound):
 		hint = "flowship flow-run ls shows the runs that there are"
 	case errors.Is(err, orchestrator.ErrAmbiguous):

@@ -71,6 +71,9 @@ func runFlowRunInspect(ctx context.Context, c *console, ref string) error {
 	if err != nil {
 		return aboutFlowRun(err)
 	}
+	for _, err := range run.Warnings {
+		c.warn("%v", err)
+	}
 	if c.json {
 		labels := run.Labels
 		if labels == nil {
@@ -112,7 +115,9 @@ func writeRun(w *bufio.Writer, styled bool, run *submit.Run, states []orchestrat
 		rows.add("job variables", text(v))
 	}
 	rows.add("result", text(jsonText(run.Result)))
-	rows.add("bundle", text(shown(run.Bundle.URL+"/"+run.Bundle.Key)))
+	if run.Bundle.Key != "" { // one of Prefect's own has none that is known
+		rows.add("bundle", text(shown(run.Bundle.URL+"/"+run.Bundle.Key)))
+	}
 	if run.Bundle.FilesKey != nil {
 		rows.add("sidecar", text(*run.Bundle.FilesKey))
 	}

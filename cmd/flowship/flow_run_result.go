@@ -46,7 +46,7 @@ func runFlowRunResult(ctx context.Context, c *console, ref string, raw bool) err
 		return err
 	}
 	defer client.Close()
-	get := client.Result
+	get := client.StoredResult
 	if raw {
 		get = func(ctx context.Context, ref string) (json.RawMessage, error) { return client.RawResult(ctx, ref) }
 	}
@@ -56,6 +56,10 @@ func runFlowRunResult(ctx context.Context, c *console, ref string, raw bool) err
 	}
 	if _, ok := errors.AsType[*result.NotPlainError](err); ok || errors.Is(err, result.ErrNotJSON) {
 		return &hinted{err: err, kind: kind(bundle.KindRefused), hint: "flowship flow-run result --raw prints the bytes, for Python to read"}
+	}
+	if errors.Is(err, submit.ErrNotPersisted) {
+		c.warn("%v: null stands for whatever it returned; a flow in Python keeps its result with persist_result=True", err)
+		text, err = json.RawMessage("null"), nil
 	}
 	if err != nil {
 		return aboutFlowRun(err)

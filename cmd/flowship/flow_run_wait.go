@@ -139,6 +139,9 @@ func (c *console) printWaited(ctx context.Context, client *submit.Client, runs [
 		if runs[i], err = client.FlowRun(ctx, run.ID); err != nil {
 			return aboutFlowRun(err)
 		}
+		for _, err := range runs[i].Warnings {
+			c.warn("%v", err)
+		}
 	}
 	if c.json {
 		err := c.printRuns(runs)

@@ -10,6 +10,7 @@ import (
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit"
+	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
 func registerNoCache(flags *pflag.FlagSet, noCache *bool) {
@@ -42,16 +43,38 @@ func (c *console) openClient(ctx context.Context) (*submit.Client, error) {
 	if err != nil {
 		return nil, &usageError{err: err, hint: "flowship reads Prefect's settings where Prefect does: PREFECT_ variables, .env, prefect.toml, pyproject.toml, the active profile"}
 	}
-	if settings != nil {
-		for _, w := range settings.Warnings {
-			c.warn("%s", w)
-		}
+	c.onPrefect = settings != nil
+	if err := c.checkProfile(settings); err != nil {
+		return nil, err
 	}
 	client, err := submit.OpenClient(ctx, &submit.ClientOptions{
 		Home: home(), Executor: []string{self, "step"}, Storage: &storage.OpenOptions{Openers: openers()}, Prefect: settings,
+		Warn: func(warning string) { c.warn("%s", warning) }, Lease: c.lease,
 	})
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	return client, nil
+}
+
+// checkProfile warns of what is wrong with Prefect's settings. A profile of --profile that there is
+// none of is refused: another server, or the embedded default, would do what was not meant for it.
+func (c *console) checkProfile(settings *prefect.Settings) error {
+	if settings == nil && os.Getenv("PREFECT_PROFILE") != "" {
+		// They name no server, which is different from what a mistyped profile does.
+		var err error
+		if settings, err = prefect.Discover(nil); err != nil {
+			return unavailable(err)
+		}
+	}
+	if settings == nil {
+		return nil
+	}
+	if c.profile != "" && settings.Profile != c.profile {
+		return usagef("prefect profile ls shows those that there are", "there is no profile %q", c.profile)
+	}
+	for _, w := range settings.Warnings {
+		c.warn("%s", w)
+	}
+	return nil
 }

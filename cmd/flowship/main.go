@@ -18,12 +18,14 @@ import (
 
 //go:generate go test -count=1 -run ^TestReference$ . -update
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(run(newConsole(os.Stdin, os.Stdout, os.Stderr))) }
 
-func run() int {
+func run(c *console) int {
 	ignoreFileSizeSignal()
 	ctx, stop := signal.NotifyContext(context.Background(), cancelSignals()...)
 	defer stop()
+	// A second signal ends what takes too long to end, unless the command attends to it.
+	defer context.AfterFunc(ctx, stop)()
 	quietDrivers()
-	return newConsole(os.Stdin, os.Stdout, os.Stderr).execute(ctx, os.Args[1:])
+	return c.execute(ctx, os.Args[1:])
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -15,7 +16,14 @@ var update = flag.Bool("update", false, "write docs/ and the expected output of 
 
 func TestMain(m *testing.M) {
 	fixUmask()
-	testscript.Main(m, map[string]func(){"flowship": main})
+	testscript.Main(m, map[string]func(){"flowship": main, "flowship-brief": brief})
+}
+
+// brief is flowship with leases that expire soon.
+func brief() {
+	c := newConsole(os.Stdin, os.Stdout, os.Stderr)
+	c.lease = 3 * time.Second
+	os.Exit(run(c))
 }
 
 // TestScript runs the scripts in testdata/script at the top: every command, every kind of error, and the
@@ -36,10 +44,12 @@ func TestScript(t *testing.T) {
 			if err := setS3Env(env); err != nil {
 				return err
 			}
+			setPrefectEnv(env)
 			return os.Mkdir(env.WorkDir+"/.home", 0o700)
 		},
 		Condition: scriptCondition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"api":    cmdAPI,
 			"bytes":  cmdBytes,
 			"cut":    cmdCut,
 			"exits":  cmdExits,
@@ -47,6 +57,7 @@ func TestScript(t *testing.T) {
 			"flip":   cmdFlip,
 			"json":   cmdJSON,
 			"mtime":  cmdMtime,
+			"same":   cmdSame,
 			"setenv": cmdSetenv,
 		},
 	})

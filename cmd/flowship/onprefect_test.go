@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -63,7 +62,7 @@ func (tm *team) flowship(args ...string) string {
 
 func (tm *team) try(args ...string) (out, errs string, code int) {
 	tm.Helper()
-	ctx, cancel := context.WithTimeout(tm.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tm.Context()), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, tm.launcher, args...)
 	var stdout, stderr bytes.Buffer
@@ -126,7 +125,7 @@ func (tm *team) get(path, body string, into any) {
 	if body != "" {
 		method = http.MethodPost
 	}
-	got, err := tm.call(tm.Context(), method, path, body)
+	got, err := tm.call(context.WithoutCancel(tm.Context()), method, path, body)
 	if err == nil {
 		err = json.Unmarshal(got, into)
 	}
@@ -317,7 +316,6 @@ func TestRunsOfPrefectFromHere(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	tm.wantNothingLeft(t)
-	_ = os.Remove
 }
 
 func (tm *team) cancelRunning(id string) error { return tm.stock.cancel(tm.Context(), id) }

@@ -55,7 +55,7 @@ func wantsJSON(args []string) bool {
 }
 
 func newRootCommand(c *console) *cobra.Command {
-	output, profile := "text", ""
+	output := "text"
 	root := &cobra.Command{
 		Use:   "flowship",
 		Short: "Pack a workflow invocation with its files, prove what is in it, run it",
@@ -98,8 +98,8 @@ in PATH builds flows in Go; with NO_COLOR there is no colour.`,
 				return usagef("", "unknown output format %q: want text or json", output)
 			}
 			c.json = output == "json"
-			if profile != "" { // also for the processes that are started from here
-				return os.Setenv("PREFECT_PROFILE", profile)
+			if c.profile != "" { // also for the processes that are started from here
+				return os.Setenv("PREFECT_PROFILE", c.profile)
 			}
 			return nil
 		},
@@ -107,7 +107,7 @@ in PATH builds flows in Go; with NO_COLOR there is no colour.`,
 	flags := root.PersistentFlags()
 	flags.StringVarP(&output, "output", "o", output, "`FORMAT` of the result and of errors: text or json")
 	flags.BoolVarP(&c.quiet, "quiet", "q", false, "no warnings and no progress")
-	flags.StringVar(&profile, "profile", "", "`NAME` of the Prefect profile whose settings count")
+	flags.StringVar(&c.profile, "profile", "", "`NAME` of the Prefect profile whose settings count")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err} })
 	root.SetOut(c.out)
 	root.SetErr(c.err)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -131,6 +133,7 @@ func (c *console) watchCancel(ctx context.Context, notice string) (kill <-chan s
 				}
 			case <-signals:
 				close(at)
+				signal.Stop(signals) // a third one ends this process
 				return
 			case <-ended:
 				return
@@ -160,10 +163,13 @@ func (c *console) printRun(run *submit.Run, runtime bundle.Runtime) error {
 			fmt.Fprintln(c.err, paint(c.errStyled, dim, "hint: "+packingHint(bundle.KindTampered, nil)))
 		}
 	case completed && runtime != bundle.RuntimeExec:
-		err = c.print(func(w *bufio.Writer) {
-			w.Write(run.Result)
-			w.WriteByte('\n')
-		})
+		var line bytes.Buffer // a result of Prefect's may have spaces, and more lines
+		if err = json.Compact(&line, run.Result); err == nil {
+			err = c.print(func(w *bufio.Writer) {
+				w.Write(line.Bytes())
+				w.WriteByte('\n')
+			})
+		}
 	}
 	if err != nil {
 		return err

@@ -15,7 +15,11 @@ func scriptCondition(name string) (bool, error) {
 	case "root":
 		return false, nil
 	case "s3":
-		return haveS3()
+		return haveServer("s3", "FLOWSHIP_TEST_S3")
+	case "prefect":
+		return haveServer("prefect", "FLOWSHIP_TEST_PREFECT_API")
+	case "secured":
+		return haveServer("prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED")
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }

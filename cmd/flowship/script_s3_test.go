@@ -10,13 +10,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// haveS3 reports whether testbed has started an S3 server.
-func haveS3() (bool, error) {
-	if os.Getenv("FLOWSHIP_TEST_S3") != "" {
+// haveServer reports whether testbed has started a server, which the variable tells.
+func haveServer(name, variable string) (bool, error) {
+	if os.Getenv(variable) != "" {
 		return true, nil
 	}
-	if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), "s3") {
-		return false, errors.New("FLOWSHIP_TEST_S3 is not set")
+	if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), name) {
+		return false, errors.New(variable + " is not set")
 	}
 	return false, nil
 }

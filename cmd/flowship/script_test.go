@@ -129,6 +129,20 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// cmdSame asserts that the same stands at a path in two JSON documents.
+func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: same FILE FILE PATH")
+	}
+	a, err := at(json.RawMessage(ts.ReadFile(args[0])), args[2])
+	ts.Check(err)
+	b, err := at(json.RawMessage(ts.ReadFile(args[1])), args[2])
+	ts.Check(err)
+	if !sameJSON(a, b) {
+		ts.Fatalf("%s: %s is %s, of %s it is %s", args[2], args[0], a, args[1], b)
+	}
+}
+
 // cmdSetenv sets a variable to the string that stands at a path in a JSON document.
 func cmdSetenv(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {

@@ -13,7 +13,7 @@ import (
 )
 
 type storageGcOptions struct {
-	url    string
+	storeFlags
 	minAge time.Duration
 	delete bool
 }
@@ -21,7 +21,7 @@ type storageGcOptions struct {
 func newStorageGcCommand(c *console) *cobra.Command {
 	opts := &storageGcOptions{}
 	cmd := &cobra.Command{
-		Use:   "gc [--url URL] [--min-age DURATION] [--delete]",
+		Use:   "gc [--pool NAME | --url URL] [--min-age DURATION] [--delete]",
 		Short: "Delete the sidecars and programs that no document names",
 		Long: `Gc reads all documents of a store and finds the sidecars and programs that none of
 them names. It shows them; with --delete it deletes them. Documents and results stay.
@@ -35,7 +35,7 @@ store's clock, keeps what they stored lately.
 JSON: {"deleted", "objects": as of storage ls, "size", "too_young", "named",
 "documents"}; size is that of the objects, the others are numbers of sidecars and
 programs.`,
-		Example: `  flowship storage gc --url s3://acme-bundles
+		Example: `  flowship storage gc --pool nightly
   flowship storage gc --url s3://acme-bundles --min-age 168h --delete`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,7 +44,7 @@ programs.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&opts.url, "url", "", "`URL` of the store (default: that of the embedded default)")
+	opts.storeFlags.register(flags)
 	flags.DurationVar(&opts.minAge, "min-age", 24*time.Hour, "leave alone what is younger")
 	flags.BoolVar(&opts.delete, "delete", false, "delete what is found")
 	return cmd
@@ -59,7 +59,11 @@ func runStorageGc(ctx context.Context, c *console, opts *storageGcOptions) error
 		return err
 	}
 	defer client.Close()
-	found, err := client.Garbage(ctx, opts.url, &submit.GarbageOptions{MinAge: opts.minAge, Delete: opts.delete})
+	url, err := opts.find(ctx, c, client)
+	if err != nil {
+		return err
+	}
+	found, err := client.Garbage(ctx, url, &submit.GarbageOptions{MinAge: opts.minAge, Delete: opts.delete})
 	if err != nil {
 		return aboutGarbage(err)
 	}

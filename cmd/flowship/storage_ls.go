@@ -11,22 +11,23 @@ import (
 )
 
 func newStorageLsCommand(c *console) *cobra.Command {
-	url := ""
+	opts := &storeFlags{}
 	cmd := &cobra.Command{
-		Use:   "ls [--url URL]",
+		Use:   "ls [--pool NAME | --url URL]",
 		Short: "List what is in a store",
 		Long: `Ls lists the objects of a store by their keys, each with its kind: document,
 sidecar, program, result or other.
 
 JSON: [{"key", "kind", "size", "modified"}].`,
 		Example: `  flowship storage ls
+  flowship storage ls --pool nightly
   flowship storage ls --url s3://acme-bundles`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runStorageLs(cmd.Context(), c, url)
+			return runStorageLs(cmd.Context(), c, opts)
 		},
 	}
-	cmd.Flags().StringVar(&url, "url", "", "`URL` of the store (default: that of the embedded default)")
+	opts.register(cmd.Flags())
 	return cmd
 }
 
@@ -37,12 +38,16 @@ type objectJSON struct {
 	Modified time.Time         `json:"modified"`
 }
 
-func runStorageLs(ctx context.Context, c *console, url string) error {
+func runStorageLs(ctx context.Context, c *console, opts *storeFlags) error {
 	client, err := c.openClient(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	url, err := opts.find(ctx, c, client)
+	if err != nil {
+		return err
+	}
 	objects, err := client.Objects(ctx, url)
 	if err != nil {
 		return unavailableStore(err)

@@ -21,7 +21,8 @@ func newWorkPoolCommand(c *console) *cobra.Command {
 		Short:   "Make, list, change and delete work pools",
 		Long: `A work pool is a place where flow runs wait for workers, and says how they are
 launched: by its type and its base job template, whose variables -v sets for one
-run. The work pool local, of type process, is made when it is first needed.`,
+run. The embedded default's work pool local, of type process, is made when it is first
+needed. On a Prefect server, runs only count where there is a limit.`,
 	}
 	group(cmd)
 	cmd.AddCommand(
@@ -128,8 +129,12 @@ func statusCell(s orchestrator.WorkPoolStatus) cell {
 	return text(shown(string(s)))
 }
 
-// slots are the runs that count against the limit, and the limit.
-func slots(p *orchestrator.WorkPool) string {
+// slots are the runs that count against the limit, and the limit. A Prefect server counts them
+// for the sake of the limit only.
+func (c *console) slots(p *orchestrator.WorkPool) string {
+	if c.onPrefect && p.ConcurrencyLimit == nil {
+		return ""
+	}
 	s := strconv.Itoa(p.ActiveSlots)
 	if p.ConcurrencyLimit != nil {
 		s += " of " + strconv.Itoa(*p.ConcurrencyLimit)
@@ -138,6 +143,8 @@ func slots(p *orchestrator.WorkPool) string {
 }
 
 const typeHint = "runs are launched as processes of this machine: --type process"
+
+const typeHelp = "the type `T` of infrastructure: process; on a Prefect server also docker, kubernetes, ecs, cloud-run-v2, vertex-ai, azure-container-instance and what else it knows"
 
 // aboutWorkPool gives errors about work pools their hints.
 func aboutWorkPool(err error) error {
@@ -148,7 +155,7 @@ func aboutWorkPool(err error) error {
 	case errors.Is(err, orchestrator.ErrExists):
 		hint = "--overwrite changes it, and keeps its storage configuration"
 	case errors.Is(err, submit.ErrNoDriver):
-		hint = typeHint
+		return &hinted{err: err, hint: typeHint, embedded: true}
 	default:
 		return unavailable(err)
 	}

@@ -37,14 +37,14 @@ JSON: as of work-pool inspect.`,
 		Args: arguments("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if opts.poolType == "" {
-				return usagef(typeHint, "missing --type")
+				return usagef("--type process; on a Prefect server also docker, kubernetes and their like", "missing --type")
 			}
 			return runWorkPoolCreate(cmd.Context(), c, opts, args[0])
 		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&opts.poolType, "type", "", "the type `T` of infrastructure: process")
+	flags.StringVar(&opts.poolType, "type", "", typeHelp)
 	flags.StringVar(&opts.template, "base-job-template", "", "a `FILE` with a base job template, - for stdin")
 	flags.StringVar(&opts.description, "description", "", "a `TEXT` that says what it is for")
 	flags.StringVar(&opts.limit, "concurrency-limit", "", "have at most `N` of its runs under way (default: no limit)")

@@ -40,12 +40,12 @@ func runWorkPoolInspect(ctx context.Context, c *console, name string) error {
 	if c.json {
 		return c.printJSON(describeWorkPool(pool, workers))
 	}
-	return c.print(func(w *bufio.Writer) { writeWorkPool(w, c.outStyled, pool, workers, time.Now()) })
+	return c.print(func(w *bufio.Writer) { c.writeWorkPool(w, pool, workers, time.Now()) })
 }
 
 // writeWorkPool prints a work pool for a person.
-func writeWorkPool(w *bufio.Writer, styled bool, p *orchestrator.WorkPool, workers []orchestrator.Worker, now time.Time) {
-	rows := &rows{w: w, styled: styled, width: 11}
+func (c *console) writeWorkPool(w *bufio.Writer, p *orchestrator.WorkPool, workers []orchestrator.Worker, now time.Time) {
+	rows := &rows{w: w, styled: c.outStyled, width: 11}
 	rows.add("work pool", text(shown(p.Name)))
 	rows.add("id", text(p.ID))
 	rows.add("type", text(shown(p.Type)))
@@ -54,7 +54,7 @@ func writeWorkPool(w *bufio.Writer, styled bool, p *orchestrator.WorkPool, worke
 	if p.Default {
 		rows.add("default", text("yes"))
 	}
-	rows.add("runs", text(slots(p)))
+	rows.add("runs", text(c.slots(p)))
 	rows.add("created", moment(p.Created, now))
 	rows.add("updated", moment(p.Updated, now))
 	rows.add("storage", text(jsonText(p.Storage)))

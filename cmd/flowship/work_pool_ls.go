@@ -48,7 +48,7 @@ func runWorkPoolLs(ctx context.Context, c *console) error {
 		if p.Default {
 			standard = "yes"
 		}
-		t.add(text(shown(p.Name)), text(shown(p.Type)), statusCell(p.Status), text(slots(p)), text(standard), text(shown(p.Description)))
+		t.add(text(shown(p.Name)), text(shown(p.Type)), statusCell(p.Status), text(c.slots(p)), text(standard), text(shown(p.Description)))
 	}
 	return c.print(func(w *bufio.Writer) { t.write(w, c.outStyled) })
 }

@@ -20,12 +20,12 @@ pool of this type gets when it is made without one: that of Prefect's own worker
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if poolType == "" {
-				return usagef(typeHint, "missing --type")
+				return usagef("--type process; on a Prefect server also docker, kubernetes and their like", "missing --type")
 			}
 			return runDefaultTemplate(cmd.Context(), c, poolType)
 		},
 	}
-	cmd.Flags().StringVar(&poolType, "type", "", "the type `T` of infrastructure: process")
+	cmd.Flags().StringVar(&poolType, "type", "", typeHelp)
 	return cmd
 }
 

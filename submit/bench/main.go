@@ -5,8 +5,10 @@
 // Whole processes count, from start to exit, of a command that does nothing. For Prefect it is a flow that does nothing, called on a
 // process work pool of a server that is already up. Every figure of a single call is the median of -rounds. The worker's is the rate at
 // which one with --limit 16 finishes -runs queued runs; that each ran once and completed is checked. An idle worker is watched for -idle.
-// Last comes the upload of a small document to S3, by Prefect's module in Python and by flowship in its place. -only measures one of
-// single, prefect, worker, idle and module.
+// Last comes the upload of a small document to S3, by Prefect's module in Python and by flowship in its place. Then a flow in Python goes to
+// a work pool of the server with its bundle on S3: how long the submission of one with 1,500 files takes, by Prefect's client and by flowship;
+// and how long a trivial one takes from its submission to its result, all with Prefect, with flowship's client and worker, and with
+// flowship's executor as well. -only measures one of single, prefect, worker, idle, module, submission and flow.
 package main
 
 import (
@@ -30,6 +32,9 @@ import (
 
 //go:embed prefect_run.py
 var prefectRun string
+
+//go:embed prefect_submit.py
+var prefectSubmit string
 
 type options struct {
 	rounds, runs int
@@ -69,7 +74,7 @@ func run(ctx context.Context, o options) (err error) {
 	for _, m := range []struct {
 		name    string
 		measure func(context.Context, io.Writer) error
-	}{{"single", b.single}, {"prefect", b.prefect}, {"worker", b.worker}, {"idle", b.idleWorker}, {"module", b.module}} {
+	}{{"single", b.single}, {"prefect", b.prefect}, {"worker", b.worker}, {"idle", b.idleWorker}, {"module", b.module}, {"submission", b.submission}, {"flow", b.flow}} {
 		if o.only != "" && o.only != m.name {
 			continue
 		}

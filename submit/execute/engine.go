@@ -203,6 +203,8 @@ func (e *engine) pass(ctx context.Context, s os.Signal) {
 		e.heard = s
 	}
 	switch {
+	case ends(s) && e.why == notStopped && e.asked(ctx):
+		e.cancel()
 	case s == syscall.SIGHUP:
 		e.end(hungUp, e.Grace)
 	case s == syscall.SIGTERM && e.eviction() != 0:
@@ -210,6 +212,18 @@ func (e *engine) pass(ctx context.Context, s os.Signal) {
 	default:
 		signalSupervisor(e.cmd.Process, s)
 	}
+}
+
+// askTime is for how long a signal may be held back.
+const askTime = 2 * time.Second
+
+// asked reports whether the run is to be cancelled. Who stops an executor for that has told the
+// server before, and the signal may be here first: Prefect's engine would call its end a crash.
+func (e *engine) asked(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	defer cancel()
+	run, err := e.Runs.FlowRun(ctx, e.FlowRunID)
+	return err == nil && run.State.Type == orchestrator.TypeCancelling
 }
 
 // envEviction is Prefect's variable that says what a SIGTERM to a supervisor means.
@@ -236,8 +250,13 @@ func (e *engine) evict(ctx context.Context, i intent) {
 		return
 	}
 	// Before the process has ended: whoever sees its end finds the run rescheduled.
-	state := orchestrator.NewNamedState(orchestrator.TypeScheduled, orchestrator.NameAwaitingRetry, "")
-	if _, err := e.setState(ctx, state, false); err != nil {
+	if _, err := e.setState(ctx, rescheduled(), false); err != nil {
 		e.warn("the flow run could not be rescheduled: %v", err)
 	}
+}
+
+// rescheduled is the state of a run that anybody may take. It is not called AwaitingRetry, as
+// Prefect has it: such a run is for its executor alone to run again, and that one is gone.
+func rescheduled() orchestrator.State {
+	return orchestrator.NewNamedState(orchestrator.TypeScheduled, "Rescheduled", "its executor was asked to end")
 }

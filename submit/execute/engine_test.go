@@ -95,9 +95,11 @@ func (s *prefectServer) run(t testing.TB, dir, id string, environ string, and me
 	}
 	var out bytes.Buffer
 	signals := make(chan os.Signal, 1)
+	watcher := orchestrator.NewWatcher(s.watched(), 0)
+	defer watcher.Close()
 	opts := &execute.Options{
 		Dir: work, FlowRunID: id, Environ: env, Stdout: &out, Stderr: &out, Signals: signals,
-		Runs: s, Watcher: orchestrator.NewWatcher(s, 0),
+		Runs: s, Watcher: watcher,
 	}
 	ctx, lose := context.WithCancelCause(t.Context())
 	defer lose(nil)
@@ -143,7 +145,7 @@ func TestEngineAsStock(t *testing.T) {
 	s, dir := newPrefectServer(t), t.TempDir()
 	names := []string{
 		"json_result", "pickle_result", "no_persistence", "coroutine", "failed", "exits", "dies", "is_killed", "is_terminated", "interrupted",
-		"unpicklable", "retried", "outer", "hook_completion", "hook_failure", "hook_crashed", "hook_raised", "settings", "environment",
+		"unpicklable", "retried", "outer", "hook_completion", "hook_failure", "hook_crashed", "hook_raised", "environment",
 		"block_result", "misfit",
 	}
 	for _, c := range prefectCases(t, s, dir, names...) {
@@ -215,7 +217,7 @@ func TestEngine(t *testing.T) {
 	s, dir := newPrefectServer(t), t.TempDir()
 	const flow, pending, running = "cancelled", "PENDING | Pending | ", "RUNNING | Running | "
 	const eviction = "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR="
-	for _, test := range []struct {
+	tests := []struct {
 		name, flow, environ string
 		and                 meanwhile
 		before              func(t *testing.T, id string)
@@ -250,7 +252,7 @@ func TestEngine(t *testing.T) {
 		},
 		{
 			name: "rescheduled", flow: flow, environ: eviction + "reschedule", and: signals(t, syscall.SIGTERM),
-			states: []string{pending, running, "SCHEDULED | AwaitingRetry | "},
+			states: []string{pending, running, "SCHEDULED | Rescheduled | its executor was asked to end"},
 		},
 		{name: "relinquished", flow: flow, environ: eviction + "relinquish", and: signals(t, syscall.SIGTERM), code: 1, states: []string{pending, running}},
 		{
@@ -260,10 +262,16 @@ func TestEngine(t *testing.T) {
 				lose(orchestrator.ErrLeaseLost)
 			},
 		},
-	} {
+	}
+	flows := []string{}
+	for _, test := range tests {
+		flows = append(flows, test.flow)
+	}
+	cases := prefectCases(t, s, dir, flows...)
+	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			id := prefectCases(t, s, dir, test.flow)[0].engine
+			id := cases[i].engine
 			if test.before != nil {
 				test.before(t, id)
 			}
@@ -273,6 +281,25 @@ func TestEngine(t *testing.T) {
 				t.Errorf("the run (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestEngineCancelledBySignal: who cancels a run says so to the server and then signals. The signal
+// may be here first.
+func TestEngineCancelledBySignal(t *testing.T) {
+	s, dir := newPrefectServer(t), t.TempDir()
+	s.slow = true
+	id := prefectCases(t, s, dir, "cancelled")[0].engine
+	got := s.run(t, dir, id, useEngine, func(ctx context.Context, work string, signals chan<- os.Signal, _ context.CancelCauseFunc) {
+		ready(t, work)
+		s.cancel(t, ctx, id)
+		signals <- os.Interrupt
+	})
+	want := []string{
+		"PENDING | Pending | ", "RUNNING | Running | ", "CANCELLING | Cancelling | ", "CANCELLED | Cancelled | Flow run was cancelled successfully.",
+	}
+	if diff := cmp.Diff(want, got.States); diff != "" || got.Code != 0 {
+		t.Errorf("exit code %d; states (-want +got):\n%s", got.Code, diff)
 	}
 }
 

@@ -42,10 +42,13 @@ func (e *PhaseError) Unwrap() error { return e.Err }
 // can be: of a document of flowship everything, of one of Prefect's own that the included files
 // are those that it names. A zero digest takes the document for what it is.
 //
-// A flow in Python, and whatever Prefect pickled, is run by "python -m prefect.bundles.execute",
-// which reports to the server itself; the interpreter is the one that [EnvPython] names, else
-// python3 or python. Signals go to it, and its exit code is returned. The dependencies are installed
-// for that interpreter before, by uv or else by pip. Commands and flows in Go run as in [Run].
+// A flow in Python, and whatever Prefect pickled, is run by Prefect's engine, which reports to the
+// server itself; the interpreter is the one that [EnvPython] names, else python3 or python. The
+// dependencies are installed for that interpreter before, by uv or else by pip. Commands and
+// flows in Go run as in [Run], and are ended when their run is being cancelled.
+//
+// The exit code is 0 when the server knows how the run ended, whatever that was; with
+// Prefect's own executor it is that one's.
 //
 // An error that has nothing to do with how the run ended is a [PhaseError]; the exit code is then
 // that of a bundle that was not run.
@@ -75,11 +78,15 @@ func RunForPrefect(ctx context.Context, url, key string, digest bundle.Digest, o
 	return x.handOver(ctx, file)
 }
 
-// runNatively runs what is not Prefect's to run.
+// runNatively runs what is not Prefect's to run. Who looks after the group that it is in watches
+// the run as well, and a command that is interrupted by both would take that for impatience.
 func (x *execution) runNatively(ctx context.Context) (int, error) {
-	watched, stop := x.watch(ctx)
-	defer stop()
-	record, err := x.run(watched)
+	if !x.Grouped {
+		watched, stop := x.watch(ctx)
+		defer stop()
+		ctx = watched
+	}
+	record, err := x.run(ctx)
 	switch {
 	case err != nil:
 		return record.ExitCode, &PhaseError{PhaseRun, err}
@@ -181,7 +188,7 @@ func (x *execution) notStarted(ctx context.Context, why error) error {
 		case intentRelinquish:
 			return nil
 		case intentReschedule:
-			state = orchestrator.NewNamedState(orchestrator.TypeScheduled, orchestrator.NameAwaitingRetry, "")
+			state = rescheduled()
 		}
 	}
 	ctx, cancel := reporting(ctx)
@@ -197,10 +204,10 @@ var errCancelling = errors.New("the flow run is being cancelled")
 // stop has to be called, and waits until nobody watches any more.
 func (x *execution) watch(ctx context.Context) (watched context.Context, stop func()) {
 	watched, end := context.WithCancelCause(ctx)
-	over := make(chan struct{})
+	over, id := make(chan struct{}), x.FlowRunID // which is read once more by those who run it
 	go func() {
 		defer close(over)
-		if x.Watcher != nil && x.cancelling(watched) {
+		if x.Watcher != nil && x.cancelling(watched, id) {
 			end(errCancelling)
 		}
 	}()
@@ -211,9 +218,9 @@ func (x *execution) watch(ctx context.Context) (watched context.Context, stop fu
 }
 
 // cancelling waits until the run is CANCELLING.
-func (x *execution) cancelling(ctx context.Context) bool {
+func (x *execution) cancelling(ctx context.Context, id string) bool {
 	for {
-		_, err := x.Watcher.Wait(ctx, x.FlowRunID, func(s orchestrator.State) bool { return s.Type == orchestrator.TypeCancelling })
+		_, err := x.Watcher.Wait(ctx, id, func(s orchestrator.State) bool { return s.Type == orchestrator.TypeCancelling })
 		switch {
 		case err == nil:
 			return true

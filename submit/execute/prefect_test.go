@@ -385,6 +385,37 @@ func TestRunForPrefectCancelled(t *testing.T) {
 	}
 }
 
+// A command that was interrupted by who cancels its run is not interrupted once more.
+func TestRunForPrefectInterrupted(t *testing.T) {
+	const script = `n=0; trap 'n=$((n+1)); echo int' INT; echo ready
+		i=0; while [ $i -lt 15 ]; do sleep 0.1; i=$((i+1)); done; echo "interrupted $n"`
+	p := newForPrefect(t, store(t, nil, sh(script), execute.FlowRun{}))
+	r := newRuns(p.id, orchestrator.TypePending)
+	out := &interrupting{cancelling: cancelling{r}, signals: make(chan os.Signal, 1)}
+	p.run(t, bundle.Digest{}, "", execute.Options{Runs: r, Watcher: orchestrator.NewWatcher(r, 0), Stdout: out, Signals: out.signals})
+	if diff := cmp.Diff("ready\nint\ninterrupted 1\n", out.said.String()); diff != "" || r.current().Type != orchestrator.TypeCancelled {
+		t.Errorf("state %+v; output (-want +got):\n%s", r.current(), diff)
+	}
+}
+
+// interrupting interrupts the command when it is ready, and then cancels the run.
+type interrupting struct {
+	cancelling
+	signals chan os.Signal
+	said    bytes.Buffer
+}
+
+func (i *interrupting) Write(p []byte) (int, error) {
+	i.said.Write(p)
+	switch i.said.String() {
+	case "ready\n":
+		i.signals <- os.Interrupt
+	case "ready\nint\n":
+		return i.cancelling.Write(p)
+	}
+	return len(p), nil
+}
+
 // cancelling cancels the run as soon as its command says something.
 type cancelling struct{ runs *runs }
 

@@ -68,7 +68,11 @@ func (p *process) wait(ctx context.Context) reason {
 			stop(timedOut, syscall.SIGTERM, os.Kill)
 		case <-done:
 			done = nil
-			if why == notStopped {
+			switch {
+			case why != notStopped:
+			case p.heard != nil: // it was asked to end, and is given its time
+				why, ladder, timeout, next = givenUp, []os.Signal{syscall.SIGTERM, os.Kill}, nil, time.After(p.Grace)
+			default:
 				stop(givenUp, os.Interrupt, syscall.SIGTERM, os.Kill)
 			}
 		case s := <-p.Signals:

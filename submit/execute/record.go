@@ -104,9 +104,14 @@ func (r *Record) settle(ctx context.Context, put putRecord, runs orchestrator.St
 // maxData is the size in bytes of the largest result that a state takes along.
 const maxData = 64 << 10
 
-// data is what the state itself says of the result, for those who do not see the record.
+// data is what the state itself says of the result, for those who do not see the record. An object
+// with a storage key would be taken for what Prefect says of a result that is somewhere else.
 func (r *Record) data() json.RawMessage {
 	if r.State.Type != orchestrator.TypeCompleted || len(r.Result) > maxData {
+		return nil
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(r.Result, &members) == nil && members["storage_key"] != nil {
 		return nil
 	}
 	return r.Result

@@ -2,11 +2,42 @@ package execute_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/orchestrator"
 )
+
+// accepting takes whatever state is proposed.
+type accepting struct{ state orchestrator.State }
+
+func (a *accepting) SetState(_ context.Context, _ string, s orchestrator.State, _ *orchestrator.SetStateOptions) (*orchestrator.Outcome, error) {
+	a.state = s
+	return &orchestrator.Outcome{Status: orchestrator.Accepted, State: s}, nil
+}
+
+// A state takes a short result along, unless it would be taken for something else.
+func TestData(t *testing.T) {
+	long := `"` + strings.Repeat("x", 64<<10) + `"`
+	for result, want := range map[string]string{
+		`{"a":1}`: `{"a":1}`, `"storage_key"`: `"storage_key"`, `null`: `null`, long: "", `{"storage_key":"x","a":1}`: "",
+	} {
+		a := &accepting{}
+		r := &execute.Record{ID: "r", State: orchestrator.NewState(orchestrator.TypeCompleted, ""), Result: json.RawMessage(result)}
+		if err := r.Settle(t.Context(), "", a, nil); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, string(a.state.Data)); diff != "" {
+			t.Errorf("data for %.40s (-want +got):\n%s", result, diff)
+		}
+	}
+}
 
 // Anyone who can write to the store can write records.
 func FuzzReadRecord(f *testing.F) {

@@ -1,22 +1,42 @@
 package execute_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/flowship/flowship/submit/orchestrator"
+	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
-// prefectServer is a real server, as far as an executor asks it.
-type prefectServer struct{ api string }
+// prefectServer is a real server.
+type prefectServer struct {
+	*prefect.Client
+	api  string
+	slow bool // executors learn nothing of what becomes of their runs unless they ask
+}
+
+// watched is what tells executors of their runs.
+func (s *prefectServer) watched() orchestrator.Watched {
+	if s.slow {
+		return unheard{s.Client}
+	}
+	return s
+}
+
+// unheard is a backend that says nothing new.
+type unheard struct{ orchestrator.LossEnder }
+
+func (unheard) CurrentStates(_ context.Context, ids []string) (map[string]orchestrator.State, error) {
+	states := map[string]orchestrator.State{}
+	for _, id := range ids {
+		states[id] = orchestrator.NewState(orchestrator.TypeRunning, "")
+	}
+	return states, nil
+}
 
 func newPrefectServer(t testing.TB) *prefectServer {
 	t.Helper()
@@ -27,106 +47,19 @@ func newPrefectServer(t testing.TB) *prefectServer {
 		}
 		t.Skip("needs FLOWSHIP_TEST_PYTHON and FLOWSHIP_TEST_PREFECT_API")
 	}
-	return &prefectServer{api}
-}
-
-func (s *prefectServer) call(ctx context.Context, method, path string, body, answer any) error {
-	var content io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		content = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, s.api+path, content)
+	c, err := prefect.Open(&prefect.Settings{APIURL: api, MaxRetries: 5, Jitter: 0.2, Timeout: time.Minute, CSRF: true})
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	switch {
-	case err != nil:
-		return err
-	case resp.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("%s: %w", path, orchestrator.ErrNotFound)
-	case resp.StatusCode >= 300:
-		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, b)
-	case answer == nil:
-		return nil
-	}
-	return json.Unmarshal(b, answer)
+	t.Cleanup(func() { c.Close() })
+	return &prefectServer{Client: c, api: api}
 }
 
-// serverState is a state as the server says it.
-type serverState struct {
-	ID      string                 `json:"id"`
-	Type    orchestrator.StateType `json:"type"`
-	Name    string                 `json:"name"`
-	Message string                 `json:"message"`
-	Data    json.RawMessage        `json:"data"`
-}
-
-func (s *serverState) state() orchestrator.State {
-	return orchestrator.State{ID: s.ID, Type: s.Type, Name: s.Name, Message: s.Message, Data: s.Data}
-}
-
-func (s *prefectServer) SetState(ctx context.Context, id string, proposed orchestrator.State, opts *orchestrator.SetStateOptions) (*orchestrator.Outcome, error) {
-	state := map[string]any{"type": proposed.Type, "name": proposed.Name, "message": proposed.Message}
-	if proposed.Data != nil {
-		state["data"] = proposed.Data
-	}
-	var answer struct {
-		State   *serverState
-		Status  orchestrator.Status
-		Details struct{ Reason string }
-	}
-	if err := s.call(ctx, "POST", "/flow_runs/"+id+"/set_state", map[string]any{"state": state, "force": opts != nil && opts.Force}, &answer); err != nil {
-		return nil, err
-	}
-	out := &orchestrator.Outcome{Status: answer.Status, Reason: answer.Details.Reason}
-	if answer.State != nil {
-		out.State = answer.State.state()
-	}
-	return out, nil
-}
-
-func (s *prefectServer) FlowRun(ctx context.Context, id string) (*orchestrator.FlowRun, error) {
-	var answer struct {
-		ID     string
-		State  serverState
-		Policy struct{ Retries int } `json:"empirical_policy"`
-		Count  int                   `json:"run_count"`
-	}
-	if err := s.call(ctx, "GET", "/flow_runs/"+id, nil, &answer); err != nil {
-		return nil, err
-	}
-	return &orchestrator.FlowRun{ID: answer.ID, State: answer.State.state(), Policy: orchestrator.Policy{Retries: answer.Policy.Retries}, RunCount: answer.Count}, nil
-}
-
-func (s *prefectServer) CurrentStates(ctx context.Context, ids []string) (map[string]orchestrator.State, error) {
-	states := map[string]orchestrator.State{}
-	for _, id := range ids {
-		run, err := s.FlowRun(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		states[id] = run.State
-	}
-	return states, nil
-}
-
-func (s *prefectServer) EndLost(context.Context) (int, error) { return 0, nil }
-
-// states are those that the run had, the first one first, without the time of their messages.
-func (s *prefectServer) states(t testing.TB, id string) (states []serverState) {
+// states are those that the run had, the first one first.
+func (s *prefectServer) states(t testing.TB, id string) []orchestrator.State {
 	t.Helper()
-	if err := s.call(t.Context(), "GET", "/flow_run_states/?flow_run_id="+id, nil, &states); err != nil {
+	states, err := s.States(t.Context(), id)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return states
@@ -135,13 +68,8 @@ func (s *prefectServer) states(t testing.TB, id string) (states []serverState) {
 // logs are the messages of the run's logs.
 func (s *prefectServer) logs(t testing.TB, id string) (messages []string) {
 	t.Helper()
-	var logs []struct {
-		Level         int
-		Name, Message string
-		Timestamp     time.Time
-	}
-	filter := map[string]any{"logs": map[string]any{"flow_run_id": map[string]any{"any_": []string{id}}}, "sort": "TIMESTAMP_ASC"}
-	if err := s.call(t.Context(), "POST", "/logs/filter", filter, &logs); err != nil {
+	logs, err := s.Logs(t.Context(), orchestrator.LogFilter{FlowRunID: id})
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range logs {

@@ -93,7 +93,8 @@ type NewFlowRun struct {
 	Priority     int
 	Policy       Policy
 	State        State
-	Parent       string // id of the flow run that submits this one; "" for none
+	// Parent is the id of the flow run that submits this one; "" is none, as is one that is not known.
+	Parent string
 	// Lease is taken together with the creation. A run that is created PENDING needs one:
 	// without, nobody looks after it.
 	Lease *Lease

@@ -21,7 +21,7 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 	}
 	state := run.State
 	if superseded, err := a.superseded(ctx, state, lost); superseded || err != nil {
-		a.end.ExitCode = exitCode(a.end.State.Type, exit.Code)
+		a.end.ExitCode = exitCode(a.end.State, exit.Code)
 		return err
 	}
 	record, err := a.record(ctx)
@@ -106,7 +106,7 @@ func (a *attempt) results() string {
 
 // settle ends the run as the record says, unless it has ended already.
 func (a *attempt) settle(ctx context.Context, r *execute.Record) error {
-	r.ExitCode = exitCode(r.State.Type, r.ExitCode)
+	r.ExitCode = exitCode(r.State, r.ExitCode)
 	err := r.Settle(ctx, a.results(), a.Runs, a.Storage)
 	if errors.Is(err, execute.ErrNotRecorded) {
 		a.warn(err)
@@ -120,15 +120,17 @@ func (a *attempt) settle(ctx context.Context, r *execute.Record) error {
 }
 
 func (a *attempt) ended(r *execute.Record, state orchestrator.State) {
-	a.end.State, a.end.Result, a.end.ExitCode = state, r.Result, exitCode(state.Type, r.ExitCode)
+	a.end.State, a.end.Result, a.end.ExitCode = state, r.Result, exitCode(state, r.ExitCode)
 }
 
-// exitCode: that of a run which did not complete is not 0.
-func exitCode(t orchestrator.StateType, code int) int {
+// exitCode: that of a run which did not complete is not 0, also where the executor's was.
+func exitCode(s orchestrator.State, code int) int {
 	switch {
-	case t == orchestrator.TypeCancelled:
+	case s.Type == orchestrator.TypeCancelled:
 		return execute.ExitCancelled
-	case t != orchestrator.TypeCompleted && code == 0:
+	case s.Type == orchestrator.TypeFailed && s.Name == orchestrator.NameTimedOut && code == 0:
+		return execute.ExitTimedOut
+	case s.Type != orchestrator.TypeCompleted && code == 0:
 		return 1
 	}
 	return code

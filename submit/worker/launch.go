@@ -45,6 +45,9 @@ type Launcher struct {
 	// Grace is how long a job that is stopped may take to end after SIGINT, and again after
 	// SIGTERM.
 	Grace time.Duration
+	// Patience is how long a run that has begun and is CANCELLING may take to end before its job is
+	// stopped, because its executor hears of that as well; 0 where it does not.
+	Patience time.Duration
 	// Lease is the length of leases; 0 is [orchestrator.LeaseLength].
 	Lease time.Duration
 	// Storage is how the stores of records are opened; nil is the default.

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
 	"github.com/flowship/flowship/submit/worker"
@@ -95,6 +96,44 @@ func TestRunAgainBeforeItsEndWasSeen(t *testing.T) {
 	}
 	if err := runs.Renew(ctx, second); err != nil {
 		t.Errorf("who runs it again: %v", err)
+	}
+}
+
+// A run that took too long says so by its launcher's exit code, also where its executor ended well.
+func TestExitCodeOfTimedOut(t *testing.T) {
+	ctx := t.Context()
+	runs, err := local.Open(ctx, filepath.Join(t.TempDir(), "flowship.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer runs.Close()
+	if _, err := runs.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: "pool", Type: "process", BaseJobTemplate: []byte(template)}); err != nil {
+		t.Fatal(err)
+	}
+	lease := orchestrator.NewLease("launcher", time.Hour)
+	run, err := runs.CreateFlowRun(ctx, orchestrator.NewFlowRun{Flow: "f", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypePending, ""), Lease: &lease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{open: make(chan struct{})}
+	launcher := &worker.Launcher{
+		Runs:           runs,
+		Watcher:        orchestrator.NewWatcher(runs, 0),
+		Infrastructure: func(string) (*launch.Infrastructure, error) { return launch.New("process", g), nil },
+		Executor:       []string{"flowship", "step"},
+		Env:            func(string, orchestrator.Lease) []string { return nil },
+	}
+	end, err := launcher.Launch(ctx, worker.Launch{Run: run, Lease: lease, Accepted: func() {
+		late := orchestrator.NewNamedState(orchestrator.TypeFailed, orchestrator.NameTimedOut, "too long")
+		for _, to := range []orchestrator.State{orchestrator.NewState(orchestrator.TypeRunning, ""), late} {
+			if _, err := runs.SetState(ctx, run.ID, to, nil); err != nil {
+				t.Error(err)
+			}
+		}
+		close(g.open)
+	}})
+	if err != nil || end.State.Name != orchestrator.NameTimedOut || end.ExitCode != execute.ExitTimedOut {
+		t.Errorf("the end: %+v, %v", end, err)
 	}
 }
 

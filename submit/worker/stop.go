@@ -80,8 +80,15 @@ func (a *attempt) cancel(ctx context.Context, running *launch.Running, cause err
 	message := stopMessage(cause)
 	var asked *askedError
 	var stateErr error
-	if !errors.As(cause, &asked) && !errors.Is(cause, ErrStopped) {
-		_, stateErr = a.Runs.SetState(ctx, a.Run.ID, orchestrator.NewState(orchestrator.TypeCancelling, message), nil)
+	told := errors.As(cause, &asked)
+	if !told && !errors.Is(cause, ErrStopped) {
+		stateErr = a.tellCancelling(ctx, message)
+		told = stateErr == nil
+	}
+	if told {
+		if exit, err := a.endsItself(ctx, running); exit != nil {
+			return exit, err
+		}
 	}
 	if err := a.stop(ctx, running); err != nil {
 		message += fmt.Sprintf("; what it started may still run: %v", err)
@@ -92,9 +99,34 @@ func (a *attempt) cancel(ctx context.Context, running *launch.Running, cause err
 	return exit, errors.Join(err, stateErr)
 }
 
-// stop ends what was started, by and by or, when told so, at once.
-func (a *attempt) stop(ctx context.Context, running *launch.Running) error {
-	patient, hurry := context.WithCancel(ctx)
+// tellTime is how long a backend may take to hear that a run is being cancelled, before the run is
+// stopped without that.
+const tellTime = 5 * time.Second
+
+func (a *attempt) tellCancelling(ctx context.Context, message string) error {
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	_, err := a.Runs.SetState(ctx, a.Run.ID, orchestrator.NewState(orchestrator.TypeCancelling, message), nil)
+	return err
+}
+
+// endsItself gives the executor of a run that has begun the time to hear that it is CANCELLING, and
+// to end. A signal could be quicker, and Prefect's engine then says that the run has CRASHED.
+func (a *attempt) endsItself(ctx context.Context, running *launch.Running) (*launch.Exit, error) {
+	if a.Patience <= 0 || a.Run.DeploymentID != "" { // a deployment's engine does not listen
+		return nil, nil
+	}
+	run, err := a.Runs.FlowRun(ctx, a.Run.ID)
+	if err != nil || run.Started.IsZero() {
+		return nil, nil // whoever is there need not listen yet
+	}
+	patient, hurry := context.WithTimeout(ctx, a.Patience)
+	defer a.hurried(patient, hurry)()
+	return running.Wait(patient)
+}
+
+// hurried has hurry called when the run is to be killed, until done is called.
+func (a *attempt) hurried(patient context.Context, hurry context.CancelFunc) (done func()) {
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		select {
@@ -103,11 +135,19 @@ func (a *attempt) stop(ctx context.Context, running *launch.Running) error {
 		case <-patient.Done():
 		}
 	})
+	return func() {
+		hurry()
+		watch.Wait()
+	}
+}
+
+// stop ends what was started, by and by or, when told so, at once.
+func (a *attempt) stop(ctx context.Context, running *launch.Running) error {
+	patient, hurry := context.WithCancel(ctx)
+	defer a.hurried(patient, hurry)()
 	err := running.Stop(patient, a.Grace)
 	if err != nil && patient.Err() != nil {
 		err = running.Stop(ctx, time.Nanosecond)
 	}
-	hurry()
-	watch.Wait()
 	return err
 }

@@ -79,8 +79,11 @@ type Worker struct {
 	mu    sync.Mutex
 	taken map[string]struct{} // runs under way
 	freed chan struct{}       // buffered: 1; a run has ended
-	news  chan struct{}       // buffered: 1; there may be work
-	all   sync.WaitGroup
+	// unsure are claims to which the backend gave no answer, by the run: nobody else takes such a
+	// run if it is ours. Of serve, and of Run after it.
+	unsure map[string]*claim
+	news   chan struct{} // buffered: 1; there may be work
+	all    sync.WaitGroup
 }
 
 // How often a worker says that it is there, looks for runs that nobody looks after, and how long
@@ -95,7 +98,7 @@ const (
 
 // New returns a worker that launches with the launcher what the backend has for it.
 func New(launcher *Launcher, runs Backend, opts Options) *Worker {
-	w := &Worker{Options: opts, launcher: launcher, runs: runs, log: opts.Log, taken: map[string]struct{}{}, freed: make(chan struct{}, 1), news: make(chan struct{}, 1)}
+	w := &Worker{Options: opts, launcher: launcher, runs: runs, log: opts.Log, taken: map[string]struct{}{}, unsure: map[string]*claim{}, freed: make(chan struct{}, 1), news: make(chan struct{}, 1)}
 	if w.Name == "" {
 		w.Name = "worker " + orchestrator.RandomName()
 	}
@@ -125,6 +128,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	whole, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
 	err := w.serve(ctx, whole, self)
+	w.giveUpUnsure(whole)
 	if n := w.underWay(); n > 0 && !w.RunOnce {
 		w.log.Info("worker stops when its runs have ended", "runs", n)
 	}
@@ -217,14 +221,14 @@ func (w *Worker) listen(ctx context.Context) (stop func()) {
 	}
 }
 
-// backoff is how long to wait after so many failures in a row: longer each time, and never the
-// same for several workers.
+// backoff is how long to wait after so many failures in a row: longer each time, never the same for
+// several workers, and without failures no longer than the interval.
 func (w *Worker) backoff(failures int) time.Duration {
 	d := w.Interval
 	for range failures {
 		d = min(2*d, longestBackoff)
 	}
-	return d + rand.N(d/5+1)
+	return d - rand.N(d/5+1)
 }
 
 // upkeep does what is due from time to time.
@@ -257,6 +261,11 @@ func (w *Worker) underWay() int {
 
 // take claims what is due, as far as there is room, and has it launched.
 func (w *Worker) take(ctx, whole context.Context) error {
+	for _, c := range w.unsure {
+		if err := w.claim(ctx, whole, c); err != nil {
+			return err
+		}
+	}
 	room := 0
 	if w.Limit > 0 {
 		if room = w.Limit - w.underWay(); room <= 0 {
@@ -283,27 +292,9 @@ func (w *Worker) take(ctx, whole context.Context) error {
 			continue
 		}
 		lease := orchestrator.NewLease("worker "+strings.TrimPrefix(w.Name, "worker "), w.launcher.Lease)
-		// Not to be interrupted: whether the run is ours must be known.
-		out, err := w.runs.SetState(context.WithoutCancel(ctx), run.ID, orchestrator.NewState(orchestrator.TypePending, ""), &orchestrator.SetStateOptions{Lease: &lease})
-		if errors.Is(err, orchestrator.ErrNotFound) {
-			continue // deleted meanwhile
-		}
-		if err != nil {
+		if err := w.claim(ctx, whole, &claim{run, orchestrator.NewState(orchestrator.TypePending, ""), lease}); err != nil {
 			return err
 		}
-		if out.Status != orchestrator.Accepted {
-			w.log.Debug("not claimed", "flow_run", run.ID, "reason", out.Reason)
-			continue
-		}
-		run.State = out.State
-		if ctx.Err() != nil {
-			w.handBack(whole, run, lease)
-			return nil
-		}
-		w.mu.Lock()
-		w.taken[run.ID] = struct{}{}
-		w.mu.Unlock()
-		w.all.Go(func() { w.launch(whole, run, lease) })
 	}
 	return nil
 }

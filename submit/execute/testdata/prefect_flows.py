@@ -199,14 +199,10 @@ async def coroutine_cancelled(x: int = 1):
 
 
 @flow(log_prints=True)
-def settings(x: int = 1):
+def environment(x: int = 1):
     from prefect.settings import get_current_settings
 
     print("retries", get_current_settings().tasks.default_retries, os.environ.get(SETTING))
-
-
-@flow(log_prints=True)
-def environment(x: int = 1):
     names = sorted(n for n in os.environ if n.startswith(("PREFECT_", "FLOWSHIP_")))
     print(names, os.environ["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"])
     print([os.path.basename(a) for a in sys.argv[:2]], sys.path[0] == os.getcwd())
@@ -234,7 +230,7 @@ def main(directory, *names):
                 parameters = {"x": "seven"} if name == "misfit" else {"x": 7}
                 run = client.create_flow_run(CASES[name], parameters=parameters, state=Pending())
                 CASES[name].launcher = ["flowship"]
-                if name == "settings":
+                if name == "environment":
                     with temporary_settings({PREFECT_TASKS_DEFAULT_RETRIES: 5}):
                         bundle = create_bundle_for_flow_run(CASES[name], run)["bundle"]
                 else:

@@ -1,7 +1,9 @@
 package prefect_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -161,11 +163,58 @@ func TestLateLines(t *testing.T) {
 	read(2, "a", "c")
 	read(2, "e")
 	read(2)
-	diff(t, "again from the start", uint64(455), func() uint64 {
-		logs, err := reader.Logs(t.Context(), orchestrator.LogFilter{FlowRunID: run.ID})
+	logs, err = reader.Logs(t.Context(), orchestrator.LogFilter{FlowRunID: run.ID})
+	must(t, err)
+	for i, l := range logs {
+		if l.Number != int64(i+1) {
+			t.Fatalf("from the start, number %d is at place %d", l.Number, i+1)
+		}
+	}
+	diff(t, "all", 455, len(logs))
+}
+
+// TestCloudMessages: Prefect Cloud takes shorter messages.
+func TestCloudMessages(t *testing.T) {
+	c, requests := serve(t, prefect.Settings{Cloud: true}, answer{201, "", ""})
+	must(t, c.WriteLogs(t.Context(), []orchestrator.Log{{FlowRunID: uuid.NewString(), Message: strings.Repeat("é", 20_000)}}))
+	if r := (*requests)[0]; len(r) > 25_500 || !strings.Contains(r, orchestrator.MessageCut) {
+		t.Errorf("%d bytes are sent", len(r))
+	}
+}
+
+// TestQueues: the queues of a work pool count before the priorities of flow runs, and a worker may
+// serve some of them.
+func TestQueues(t *testing.T) {
+	settings := plain(t)
+	c := open(t, settings)
+	ctx, pool := t.Context(), "queues-"+uuid.NewString()
+	_, err := c.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: pool, Type: "process"})
+	must(t, err)
+	t.Cleanup(func() { c.DeleteWorkPool(context.WithoutCancel(ctx), pool) })
+	request(t, settings, "POST", "/work_pools/"+pool+"/queues", `{"name": "fast", "priority": 1}`, nil)
+	urgent := create(t, c, orchestrator.NewFlowRun{Flow: "queued", WorkPool: pool, Priority: -9, State: step("SCHEDULED")})
+	usual := create(t, c, orchestrator.NewFlowRun{Flow: "queued", WorkPool: pool, State: step("SCHEDULED")})
+	var fast struct{ ID string }
+	request(t, settings, "POST", "/flow_runs/", fmt.Sprintf(`{"flow_id": %q, "work_pool_name": %q, "work_queue_name": "fast", "state": {"type": "SCHEDULED"}}`, urgent.FlowID, pool), &fast)
+	for _, test := range []struct {
+		queues []string
+		want   []string
+	}{
+		{nil, []string{fast.ID, urgent.ID, usual.ID}}, {[]string{"default"}, []string{urgent.ID, usual.ID}}, {[]string{"fast"}, []string{fast.ID}}, {[]string{"none"}, []string{}},
+	} {
+		c.SetQueues(pool, test.queues)
+		runs, err := c.ScheduledFlowRuns(ctx, pool, time.Time{}, 0)
 		must(t, err)
-		return uint64(len(logs))
-	}())
+		got := []string{}
+		for _, r := range runs {
+			got = append(got, r.ID)
+		}
+		diff(t, strings.Join(test.queues, ","), test.want, got)
+	}
+	c.SetQueues("no-such-pool", []string{"default"})
+	if _, err := c.ScheduledFlowRuns(ctx, "no-such-pool", time.Time{}, 0); !errors.Is(err, orchestrator.ErrNoWorkPool) {
+		t.Error(err)
+	}
 }
 
 // TestPrefectSees: what is Prefect's own of a run is where Prefect looks for it.
@@ -225,6 +274,45 @@ func TestPrefectSees(t *testing.T) {
 	}
 	if found, err := c.FindFlowRun(ctx, run.ID[:13]); err != nil || found.ID != run.ID {
 		t.Errorf("found %v, %v", found, err)
+	}
+}
+
+// TestRetryFromPages: a run that somebody has run again in the server's pages is offered, and taken,
+// as any other that is SCHEDULED.
+func TestRetryFromPages(t *testing.T) {
+	settings := plain(t)
+	c := open(t, settings)
+	ctx, pool := t.Context(), "pages-"+uuid.NewString()
+	_, err := c.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: pool, Type: "process"})
+	must(t, err)
+	t.Cleanup(func() { c.DeleteWorkPool(context.WithoutCancel(ctx), pool) })
+	run := create(t, c, orchestrator.NewFlowRun{Flow: "again", WorkPool: pool, State: step("FAILED")})
+	request(t, settings, "POST", "/flow_runs/"+run.ID+"/set_state", `{"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": true}`, nil)
+	offered, err := c.ScheduledFlowRuns(ctx, pool, time.Time{}, 0)
+	must(t, err)
+	if len(offered) != 1 || offered[0].ID != run.ID {
+		t.Fatalf("offered: %v", offered)
+	}
+	lease := orchestrator.NewLease("worker", 0)
+	out, err := c.SetState(ctx, run.ID, step("PENDING"), &orchestrator.SetStateOptions{Lease: &lease})
+	must(t, err)
+	diff(t, "claimed", orchestrator.Accepted, out.Status)
+}
+
+// TestForeignParent: a variable of the environment that names another server's flow run, or one
+// that is deleted, keeps nobody from submitting.
+func TestForeignParent(t *testing.T) {
+	settings := plain(t)
+	c := open(t, settings)
+	for _, parent := range []string{uuid.NewString(), "parent"} {
+		run := create(t, c, orchestrator.NewFlowRun{Flow: "orphan", Parent: parent, State: step("COMPLETED")})
+		var got struct {
+			Parent *string `json:"parent_task_run_id"`
+		}
+		request(t, settings, "GET", "/flow_runs/"+run.ID, "", &got)
+		if got.Parent != nil {
+			t.Errorf("the run has the parent %q", *got.Parent)
+		}
 	}
 }
 

@@ -165,16 +165,42 @@ func (c *Client) Variable(ctx context.Context, name string) (value json.RawMessa
 	return variable.Value, err == nil, err
 }
 
+// workerTypes are the types of workers that the server knows, by the collections that they come in.
+type workerTypes map[string]map[string]struct {
+	Template json.RawMessage `json:"default_base_job_configuration"`
+}
+
+func (c *Client) workerTypes(ctx context.Context) (known workerTypes, err error) {
+	err = c.call(ctx, http.MethodGet, "/collections/views/aggregate-worker-metadata", nil, &known)
+	if errors.Is(err, orchestrator.ErrNotFound) { // as on Prefect Cloud
+		err = c.call(ctx, http.MethodGet, "/collections/work_pool_types", nil, &known)
+	}
+	return known, err
+}
+
+// WorkerTypes returns the types of work pools that the server has base job templates for, in
+// order.
+func (c *Client) WorkerTypes(ctx context.Context) ([]string, error) {
+	collections, err := c.workerTypes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, collection := range collections {
+		for name, of := range collection {
+			if isObject(of.Template) {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
 // BaseJobTemplate returns the base job template that the server has for work pools of the type;
 // found is false when it has none. Prefect's own copies lag behind its workers.
 func (c *Client) BaseJobTemplate(ctx context.Context, workerType string) (template json.RawMessage, found bool, err error) {
-	var collections map[string]map[string]struct {
-		Template json.RawMessage `json:"default_base_job_configuration"`
-	}
-	err = c.call(ctx, http.MethodGet, "/collections/views/aggregate-worker-metadata", nil, &collections)
-	if errors.Is(err, orchestrator.ErrNotFound) { // as on Prefect Cloud
-		err = c.call(ctx, http.MethodGet, "/collections/work_pool_types", nil, &collections)
-	}
+	collections, err := c.workerTypes(ctx)
 	if err != nil {
 		return nil, false, err
 	}

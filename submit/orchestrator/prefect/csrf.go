@@ -34,6 +34,14 @@ func (c *Client) protect(ctx context.Context, req *http.Request) error {
 	return nil
 }
 
+// tokenRefusal: the server gives no token.
+type tokenRefusal struct {
+	*StatusError
+	answer *response
+}
+
+func (e *tokenRefusal) Unwrap() error { return e.StatusError }
+
 func (c *Client) askForToken(ctx context.Context) error {
 	const path = "/csrf-token"
 	r, err := c.once(ctx, http.MethodGet, path+"?client="+url.QueryEscape(c.id), nil)
@@ -46,14 +54,14 @@ func (c *Client) askForToken(ctx context.Context) error {
 		c.token.off = true
 		return nil
 	case r.status != http.StatusOK:
-		return &StatusError{Method: http.MethodGet, Path: path, Status: r.status, Detail: r.detail()}
+		return &tokenRefusal{&StatusError{Method: http.MethodGet, Path: path, Status: r.status, Detail: r.detail()}, r}
 	}
 	var token struct {
 		Token      string    `json:"token"`
 		Expiration time.Time `json:"expiration"`
 	}
 	if err := json.Unmarshal(r.body, &token); err != nil || token.Token == "" {
-		return &StatusError{Method: http.MethodGet, Path: path, Status: r.status, Detail: "the answer holds no token"}
+		return &tokenRefusal{&StatusError{Method: http.MethodGet, Path: path, Status: r.status, Detail: "the answer holds no token"}, r}
 	}
 	c.token.value, c.token.expires = token.Token, token.Expiration
 	return nil

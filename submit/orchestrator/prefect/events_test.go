@@ -106,6 +106,41 @@ func TestNotify(t *testing.T) {
 	wantConnected(false)
 }
 
+// TestWatcherHears: a watcher that would ask again in an hour learns of the end at once.
+func TestWatcherHears(t *testing.T) {
+	c := newProxy(t).open(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	lease := orchestrator.NewLease("submitter", time.Minute)
+	run, err := c.CreateFlowRun(ctx, orchestrator.NewFlowRun{Flow: "notify", State: orchestrator.NewState(orchestrator.TypeRunning, ""), Lease: &lease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := orchestrator.NewWatcher(c, time.Hour)
+	defer w.Close()
+	done := make(chan struct{})
+	var state orchestrator.State
+	go func() {
+		defer close(done)
+		state, err = w.Wait(ctx, run.ID, func(s orchestrator.State) bool { return s.Type.Final() })
+	}()
+	// The server does not say when it listens, so the end is told again and again.
+	for ended := false; !ended; {
+		_, setErr := c.SetState(ctx, run.ID, orchestrator.NewState(orchestrator.TypeCompleted, ""), &orchestrator.SetStateOptions{Force: true})
+		select {
+		case <-done:
+			ended = true
+		case <-time.After(time.Second):
+			if setErr != nil {
+				t.Fatal(setErr)
+			}
+		}
+	}
+	if err != nil || state.Type != orchestrator.TypeCompleted {
+		t.Errorf("%+v, %v", state, err)
+	}
+}
+
 // FuzzChange: nothing that a server says does any harm.
 func FuzzChange(f *testing.F) {
 	f.Add([]byte(`{"type": "event", "event": {"resource": {"prefect.resource.id": "prefect.flow-run.1", "prefect.state-type": "FAILED"}}}`))

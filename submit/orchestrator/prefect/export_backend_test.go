@@ -66,3 +66,14 @@ func Understand(text []byte) {
 	seen.start(time.Now())
 	(&response{body: text}).detail()
 }
+
+// Lost says who left the run with these labels, since it is in the state, and whether it is lost. A
+// retry that it awaits is its executor's.
+func Lost(labels map[string]string, s orchestrator.State, now time.Time) ([]string, bool) {
+	run := flowRun{Labels: labels, State: &state{Type: s.Type, Name: s.Name, Timestamp: moment{s.Timestamp}}, Policy: policy{RetryType: retryInProcess}}
+	l := run.lost(now)
+	if l == nil {
+		return nil, false
+	}
+	return l.why, true
+}

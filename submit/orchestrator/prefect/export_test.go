@@ -39,3 +39,6 @@ func Ready(message []byte, consumer string) bool {
 	var r received
 	return json.Unmarshal(message, &r) == nil && r.ready(consumer)
 }
+
+// NobodyThere says whether it makes no sense to try again.
+func NobodyThere(err error) bool { return nobodyThere(err) }

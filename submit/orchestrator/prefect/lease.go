@@ -14,8 +14,8 @@ import (
 // LeaseLength is how long leases should be here: each renewal is two requests.
 const LeaseLength = 90 * time.Second
 
-// A lease is a label of its run: when it expires, by the server's clock, or since when it is
-// released. An empty one is forgotten; labels cannot be removed. The client that took a lease
+// A lease is a label of its run: when it expires, by the server's clock, and how long it is, or
+// since when it is released. An empty one is forgotten; labels cannot be removed. The client that took a lease
 // remembers which run it is of, so that only that client renews it.
 const leaseReleased = "released "
 
@@ -32,14 +32,15 @@ func leaseLabel(l orchestrator.Lease) string {
 
 // expiry is the label's value.
 func (c *Client) expiry(l orchestrator.Lease) string {
-	return c.now().Add(l.Length).Format(time.RFC3339Nano)
+	return c.now().Add(l.Length).Format(time.RFC3339Nano) + " " + l.Length.String()
 }
 
 // sign is what a lease's label says.
 type sign struct {
 	holder   string
 	released bool
-	at       time.Time // when it expires or was released
+	at       time.Time     // when it expires or was released
+	length   time.Duration // of the lease
 }
 
 // signs are what the run's leases say, without those that are forgotten.
@@ -53,11 +54,16 @@ func (l labels) signs() (signs []sign) {
 			word = word[:i]
 		}
 		text, released := strings.CutPrefix(value, leaseReleased)
+		text, rest, _ := strings.Cut(text, " ")
 		at, err := time.Parse(time.RFC3339Nano, text)
 		if err != nil {
 			continue // not one of ours: it says nothing
 		}
-		signs = append(signs, sign{holder: word, released: released, at: at})
+		length, err := time.ParseDuration(rest)
+		if err != nil || length <= 0 {
+			length = LeaseLength
+		}
+		signs = append(signs, sign{holder: word, released: released, at: at, length: length})
 	}
 	return signs
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -14,22 +15,32 @@ import (
 // lossInterval is how often a client looks for lost runs: it asks for all that are under way.
 const lossInterval = 15 * time.Second
 
+// losses are what a client knows of its looks for lost runs.
+type losses struct {
+	sync.Mutex // held while somebody looks
+	asked      time.Time
+}
+
 // EndLost implements [orchestrator.LossEnder]. It looks at runs without a deployment, and at all
 // in the work pools for which this client sent heartbeats, at most every 15 seconds. A run that
 // nobody ever took a lease of is another tool's, and left alone.
+//
+// That leases have expired may also come from a server that was away: then those who live could
+// not say so, and come back by and by. So who first finds a run like that only notes its doubt at
+// the run, and the run is ended by who still finds it so after half a lease.
 func (c *Client) EndLost(ctx context.Context) (int, error) {
 	if !c.losses.TryLock() { // somebody looks already
 		return 0, nil
 	}
 	defer c.losses.Unlock()
-	if time.Since(c.lossesAsked) < c.lossInterval {
+	if time.Since(c.losses.asked) < c.lossInterval {
 		return 0, nil
 	}
 	ended, err := c.endLost(ctx)
 	if err != nil {
 		return ended, fmt.Errorf("prefect: end lost flow runs: %w", unprefixed(err))
 	}
-	c.lossesAsked = time.Now()
+	c.losses.asked = time.Now()
 	return ended, nil
 }
 
@@ -37,7 +48,7 @@ func (c *Client) endLost(ctx context.Context) (ended int, err error) {
 	lost := map[string]*flowRun{}
 	collect := func(runs []*flowRun) bool {
 		for _, r := range runs {
-			if _, is := r.lost(c.now()); is {
+			if r.lost(c.now()) != nil {
 				lost[r.ID] = r
 			}
 		}
@@ -54,16 +65,23 @@ func (c *Client) endLost(ctx context.Context) (ended int, err error) {
 	}
 	for _, run := range lost {
 		seen := run.current()
-		why, _ := run.lost(c.now())
+		l := run.lost(c.now())
+		if l == nil {
+			continue
+		}
+		if certain, err := c.doubt(ctx, run, l); err != nil {
+			return ended, err
+		} else if !certain {
+			continue
+		}
 		end := orchestrator.TypeCrashed
 		if seen.Type == orchestrator.TypeCancelling {
 			end = orchestrator.TypeCancelled
 		}
-		state := orchestrator.NewState(end, "nobody looks after the run any more: "+strings.Join(why, ", "))
+		state := orchestrator.NewState(end, "nobody looks after the run any more: "+strings.Join(l.why, ", "))
 		// Without force: the server then refuses a crash of what has ended meanwhile.
 		out, err := c.setState(ctx, run.ID, state, &orchestrator.SetStateOptions{Follows: seen.ID}, func(r *flowRun) bool {
-			_, is := r.lost(c.now())
-			return is
+			return r.lost(c.now()) != nil
 		})
 		switch {
 		case errors.Is(err, orchestrator.ErrNotFound):
@@ -80,24 +98,58 @@ func (c *Client) endLost(ctx context.Context) (ended int, err error) {
 // the clock of the server is known to a few seconds.
 const earlierLife = staleness
 
-// lost reports whether somebody looked after the run since it is in its state and nobody does any
-// more, and says who disappeared.
-func (r *flowRun) lost(now time.Time) (why []string, is bool) {
+// doubt reports whether the loss is beyond doubt. If it is not, and nobody has said so since a lease
+// was last renewed, it notes that it is doubted from now on.
+func (c *Client) doubt(ctx context.Context, run *flowRun, l *loss) (certain bool, err error) {
+	if l.patience == 0 {
+		return true, nil
+	}
+	now := c.now()
+	if since, err := time.Parse(time.RFC3339Nano, run.Labels[labelDoubt]); err == nil && !since.Before(l.renewed) {
+		return now.Sub(since) >= l.patience, nil
+	}
+	err = c.write(ctx, run.ID, map[string]string{labelDoubt: now.Format(time.RFC3339Nano)})
+	if isNotFound(err) {
+		err = nil
+	}
+	return false, err
+}
+
+// loss is that nobody looks after a run any more.
+type loss struct {
+	why []string // who disappeared
+	// Where leases have expired, and were not given up: for how long that is doubted, and when the
+	// last one was renewed.
+	patience time.Duration
+	renewed  time.Time
+}
+
+// lost returns that somebody looked after the run since it is in its state and nobody does any
+// more, or nil.
+func (r *flowRun) lost(now time.Time) *loss {
 	state := r.current()
 	if !state.UnderWay() {
-		return nil, false
+		return nil
 	}
+	l := &loss{}
 	for _, s := range r.Labels.signs() {
 		switch {
 		case s.at.Before(state.Timestamp.Add(-earlierLife)): // of an earlier life, or handed over
 		case s.released:
-			why = append(why, fmt.Sprintf("the %s has left it", s.holder))
+			l.why = append(l.why, fmt.Sprintf("the %s has left it", s.holder))
 		case s.at.After(now):
-			return nil, false
+			return nil
 		default:
-			why = append(why, fmt.Sprintf("the %s has given no sign of life, its lease expired at %s", s.holder, s.at.UTC().Format(time.RFC3339)))
+			l.why = append(l.why, fmt.Sprintf("the %s has given no sign of life, its lease expired at %s", s.holder, s.at.UTC().Format(time.RFC3339)))
+			l.patience = max(l.patience, s.length/2)
+			if renewed := s.at.Add(-s.length); renewed.After(l.renewed) {
+				l.renewed = renewed
+			}
 		}
 	}
-	slices.Sort(why)
-	return why, len(why) > 0
+	if len(l.why) == 0 {
+		return nil
+	}
+	slices.Sort(l.why)
+	return l
 }

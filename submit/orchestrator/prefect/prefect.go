@@ -61,6 +61,10 @@ const (
 	apiVersion = "0.8.4"
 )
 
+// atATime is how many requests a client sends at a time. More make a server slower: one on SQLite
+// then does nothing but refuse them.
+const atATime = 8
+
 // Client sends requests. It is safe for concurrent use.
 type Client struct {
 	settings *Settings
@@ -68,6 +72,7 @@ type Client struct {
 	http     *http.Client
 	id       string // of this client, to the protection from CSRF
 	answered atomic.Bool
+	turns    chan struct{} // holds an element for each request that is under way
 	wait     func(context.Context, time.Duration) error
 
 	mu    sync.Mutex // guards the token
@@ -87,8 +92,7 @@ type Client struct {
 	labelling locks // by flow run
 	reading   locks // of logs, by flow run
 
-	losses       sync.Mutex // guards lossesAsked
-	lossesAsked  time.Time
+	losses       losses
 	lossInterval time.Duration
 
 	workers workers
@@ -117,10 +121,10 @@ func Open(s *Settings) (*Client, error) {
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}
-	transport.MaxIdleConnsPerHost = 8
+	transport.MaxIdleConnsPerHost = atATime
 	c := &Client{
 		settings: s, api: api, http: &http.Client{Transport: transport, Timeout: s.Timeout}, id: uuid.NewString(), wait: wait,
-		lossInterval: lossInterval,
+		lossInterval: lossInterval, turns: make(chan struct{}, atATime),
 	}
 	c.token.off = !s.CSRF
 	return c, nil
@@ -187,7 +191,7 @@ func (c *Client) callOnce(ctx context.Context, method, path string, body, answer
 	}
 	got, err := c.repeat(ctx, method, path, sent, undone)
 	if err != nil {
-		return fmt.Errorf("prefect: %w", err)
+		return fmt.Errorf("prefect: %w", unprefixed(err)) // undone may have called as well
 	}
 	if answer == nil {
 		return nil
@@ -236,12 +240,19 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (*r
 			return nil, err
 		}
 	}
+	select {
+	case c.turns <- struct{}{}:
+		defer func() { <-c.turns }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	sent := time.Now()
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
+	c.answered.Store(true)
 	c.clock.heard(resp.Header.Get("Date"), sent, time.Now())
 	r := &response{status: resp.StatusCode, header: resp.Header}
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,9 +96,13 @@ func TestBlockDocument(t *testing.T) {
 			requests: []string{get, get, get}, waits: []time.Duration{200 * time.Millisecond, 7 * time.Second},
 		},
 		{
-			name: "repeated too often", settings: prefect.Settings{MaxRetries: 1}, answers: []answer{{502, "", ""}, {503, `{"exception_message": "Service Unavailable"}`, ""}},
+			name: "repeated too often", settings: prefect.Settings{MaxRetries: 1}, answers: []answer{{502, "", ""}, {503, `{"exception_message": "Upgrading"}`, ""}},
 			requests: []string{get, get}, waits: []time.Duration{200 * time.Millisecond}, err: prefect.ErrUnavailable,
-			text: "prefect: " + asked + ": status 503 Service Unavailable: Service Unavailable",
+			text: "prefect: " + asked + ": status 503 Service Unavailable: Upgrading",
+		},
+		{
+			name: "a busy server is asked until it has time", settings: prefect.Settings{MaxRetries: 1}, answers: slices.Concat(slices.Repeat([]answer{{503, `{"exception_message": "Service Unavailable"}`, ""}}, 5), []answer{{200, document, ""}}),
+			requests: slices.Repeat([]string{get}, 6), waits: []time.Duration{200 * time.Millisecond, 800 * time.Millisecond, 3200 * time.Millisecond, 3200 * time.Millisecond, 3200 * time.Millisecond},
 		},
 		{
 			name: "maintenance does not count", settings: prefect.Settings{MaxRetries: 0}, answers: []answer{{503, "", "Prefect-Maintenance: true"}, {200, document, ""}},
@@ -178,6 +186,23 @@ func TestUnreachable(t *testing.T) {
 	c.Waiting(func(d time.Duration) { t.Errorf("waits for %v", d) })
 	if _, err = c.BlockDocument(t.Context(), "t", "n"); !errors.Is(err, prefect.ErrUnavailable) || strings.Contains(err.Error(), "s3cr3t") {
 		t.Errorf("error %v", err)
+	}
+	secure, plain := httptest.NewTLSServer(http.NotFoundHandler()), httptest.NewServer(http.NotFoundHandler())
+	defer secure.Close()
+	defer plain.Close()
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	for _, address := range []string{secure.URL, strings.Replace(plain.URL, "http:", "https:", 1)} {
+		c, err := prefect.Open(&prefect.Settings{APIURL: address, MaxRetries: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Waiting(func(d time.Duration) { t.Errorf("waits for %v", d) })
+		if _, err := c.BlockDocument(t.Context(), "t", "n"); !errors.Is(err, prefect.ErrUnavailable) {
+			t.Errorf("%s: error %v", address, err)
+		}
+	}
+	if !prefect.NobodyThere(&url.Error{Err: &net.DNSError{IsNotFound: true}}) || prefect.NobodyThere(&url.Error{Err: &net.DNSError{IsTemporary: true}}) {
+		t.Error("a name that there is not, or one that is not known at the moment")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -28,7 +28,8 @@ func (c *Client) ScheduledFlowRuns(ctx context.Context, workPool string, before 
 	return c.public(ctx, runs)
 }
 
-// SetQueues has [Client.ScheduledFlowRuns] ask only these queues of the work pool; none: all.
+// SetQueues has [Client.ScheduledFlowRuns] ask only these queues of the work pool; none: all. While
+// one of them does not exist, nothing is offered.
 func (c *Client) SetQueues(workPool string, queues []string) { c.served.setQueues(workPool, queues) }
 
 func (c *Client) scheduled(ctx context.Context, workPool string, before time.Time, limit int) ([]*flowRun, error) {
@@ -39,8 +40,9 @@ func (c *Client) scheduled(ctx context.Context, workPool string, before time.Tim
 		before = c.now()
 	}
 	body := filter{"scheduled_before": before.UTC()}
-	if queues := c.served.queuesOf(workPool); len(queues) > 0 {
-		body["work_queue_names"] = queues
+	named := c.served.queuesOf(workPool)
+	if len(named) > 0 {
+		body["work_queue_names"] = named
 	}
 	var offers []struct {
 		Queue string   `json:"work_queue_id"`
@@ -48,7 +50,11 @@ func (c *Client) scheduled(ctx context.Context, workPool string, before time.Tim
 	}
 	err := c.call(ctx, http.MethodPost, "/work_pools/"+url.PathEscape(workPool)+"/get_scheduled_flow_runs", body, &offers)
 	if isNotFound(err) {
-		return nil, orchestrator.ErrNoWorkPool
+		if len(named) == 0 {
+			return nil, orchestrator.ErrNoWorkPool
+		}
+		_, err = c.WorkPool(ctx, workPool) // it may be there without such a queue, which offers nothing
+		return nil, err
 	}
 	if err != nil || len(offers) == 0 {
 		return nil, err

@@ -2,10 +2,12 @@ package prefect
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,17 +19,26 @@ import (
 // repeat sends the request until it succeeds, or fails for good. Before each further try it asks
 // undone, unless that is nil.
 func (c *Client) repeat(ctx context.Context, method, path string, body []byte, undone func(context.Context) error) ([]byte, error) {
+	waited := time.Duration(0)
 	for try, delays := 1, 1; ; delays++ {
 		r, err := c.once(ctx, method, path, body)
 		if err == nil && r.status < 300 {
-			c.answered.Store(true)
 			return r.body, nil
 		}
 		again, counted := c.worthRepeating(ctx, r, err)
+		if c.settings.MaxRetries > 0 && r.busy() && waited < busyPatience {
+			counted = false
+		}
 		if !again || counted && try > c.settings.MaxRetries {
 			return nil, c.failure(method, path, r, err)
 		}
-		if err := c.wait(ctx, c.delay(delays, r)); err != nil {
+		answer := r
+		if refused, ok := errors.AsType[*tokenRefusal](err); ok {
+			answer = refused.answer
+		}
+		delay := c.delay(delays, answer)
+		waited += delay
+		if err := c.wait(ctx, delay); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", method, path, err)
 		}
 		if counted {
@@ -41,6 +52,15 @@ func (c *Client) repeat(ctx context.Context, method, path string, body []byte, u
 	}
 }
 
+// busyPatience is for how long a server is waited for that is too busy to do anything. Its SQLite
+// lets one request after the other write; with a hundred clients a turn may be far away.
+const busyPatience = 4 * time.Minute
+
+// busy reports whether the server itself says that it cannot do it now, and not somebody before it.
+func (r *response) busy() bool {
+	return r != nil && r.status == http.StatusServiceUnavailable && r.detail() == http.StatusText(http.StatusServiceUnavailable)
+}
+
 // worthRepeating reports whether another try may succeed, and whether the last one counts: while a
 // server is maintained it does not.
 func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (again, counted bool) {
@@ -48,12 +68,12 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 		if ctx.Err() != nil {
 			return false, true
 		}
-		var refused *StatusError
+		var refused *tokenRefusal
 		var u *url.Error
 		switch {
-		case errors.As(err, &refused): // for the token
-			return false, true
-		case errors.Is(err, syscall.ECONNREFUSED):
+		case errors.As(err, &refused):
+			return c.repeatable(refused.answer)
+		case nobodyThere(err):
 			return c.answered.Load(), true
 		}
 		return errors.As(err, &u) || r != nil, true
@@ -61,6 +81,23 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 	if c.renewToken(r) {
 		return true, true
 	}
+	return c.repeatable(r)
+}
+
+// nobodyThere reports whether the address is not that of a server with whom to talk. That passes
+// only where there has been one.
+func nobodyThere(err error) bool {
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
+		return name.IsNotFound
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, http.ErrSchemeMismatch)
+}
+
+// repeatable is what worthRepeating says of an answer as such.
+func (c *Client) repeatable(r *response) (again, counted bool) {
 	if !slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable}, r.status) &&
 		!slices.Contains(c.settings.RetryCodes, r.status) {
 		return false, true
@@ -105,6 +142,9 @@ func (c *Client) delay(n int, r *response) time.Duration {
 		if after, ok := retryAfter(r.header.Get("Retry-After"), time.Now()); ok {
 			return min(time.Duration(float64(after)*(1+jitter)), longest) // never less than was asked for
 		}
+	}
+	if r.busy() {
+		n = min(n, 3) // its turns are short
 	}
 	d := min(firstDelay.Seconds()*math.Pow(delayFactor, float64(min(n, 10)-1)), longestDelay.Seconds())
 	d *= 1 + 2*jitter - c.settings.Jitter

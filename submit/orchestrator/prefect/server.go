@@ -48,6 +48,7 @@ type versionCheck struct {
 	done    bool
 	err     error
 	warning string
+	tell    func(string) // or nil
 }
 
 // checkVersion asks once for the server's version. A server of another major version speaks
@@ -76,6 +77,9 @@ func (c *Client) checkVersion(ctx context.Context) error {
 		v.err = fmt.Errorf("the server is Prefect %s, and this speaks to Prefect %d", theirs, our[0])
 	case their[1] < our[1] || their[1] == our[1] && their[2] < our[2]:
 		v.warning = fmt.Sprintf("the server is Prefect %s, older than %s, which this is made for", theirs, version)
+		if v.tell != nil {
+			v.tell(v.warning)
+		}
 	}
 	return v.err
 }
@@ -109,6 +113,13 @@ func (c *Client) Warnings() []string {
 		warnings = append(warnings, c.version.warning)
 	}
 	return warnings
+}
+
+// Tell has warn called with what is to be said about the server's version, once that is known.
+func (c *Client) Tell(warn func(string)) {
+	c.version.mu.Lock()
+	defer c.version.mu.Unlock()
+	c.version.tell = warn
 }
 
 func isNotFound(err error) bool { return errors.Is(err, orchestrator.ErrNotFound) }

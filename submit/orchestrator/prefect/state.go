@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -294,100 +293,4 @@ func (t *transition) settle(ctx context.Context, run *flowRun, out *orchestrator
 		return nil, err
 	}
 	return out, nil
-}
-
-// States implements [orchestrator.Reader].
-func (c *Client) States(ctx context.Context, id string) ([]orchestrator.State, error) {
-	states, err := c.states(ctx, id)
-	if err == nil && len(states) == 0 {
-		err = orchestrator.ErrNotFound
-	}
-	if err != nil {
-		return nil, about("flow run", id, err)
-	}
-	return states, nil
-}
-
-func (c *Client) states(ctx context.Context, id string) ([]orchestrator.State, error) {
-	known, ok := uuidOf(id)
-	if !ok {
-		return nil, orchestrator.ErrNotFound
-	}
-	var answer []state
-	if err := c.call(ctx, http.MethodGet, "/flow_run_states/?flow_run_id="+known, nil, &answer); err != nil {
-		return nil, err
-	}
-	states := make([]orchestrator.State, 0, len(answer))
-	for i := range answer {
-		states = append(states, answer[i].public())
-	}
-	slices.SortStableFunc(states, func(a, b orchestrator.State) int { return a.Timestamp.Compare(b.Timestamp) })
-	return states, nil
-}
-
-// CurrentStates implements [orchestrator.StateReader].
-func (c *Client) CurrentStates(ctx context.Context, ids []string) (map[string]orchestrator.State, error) {
-	asked, known := map[string]string{}, []string{} // what was asked for, by what the server knows it as
-	for _, id := range ids {
-		if k, ok := uuidOf(id); ok && asked[k] == "" {
-			asked[k] = id
-			known = append(known, k)
-		}
-	}
-	states := make(map[string]orchestrator.State, len(known))
-	for some := range slices.Chunk(known, page) {
-		runs, err := c.filter(ctx, filter{"flow_runs": filter{"id": filter{"any_": some}}, "limit": page})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range runs {
-			if id, ok := asked[r.ID]; ok {
-				states[id] = r.current()
-			}
-		}
-	}
-	return states, nil
-}
-
-// proposals are the IDs of the states that this client proposed, with those of the states that the
-// server wrote in their place. Who proposes a state again did not get, or not believe, the answer.
-type proposals struct {
-	mu   sync.Mutex
-	made map[string]string
-	last []string // in the order of their first proposal
-}
-
-const rememberedProposals = 4096
-
-// note reports whether the state was proposed before.
-func (p *proposals) note(id string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, ok := p.made[id]; ok {
-		return true
-	}
-	if p.made == nil {
-		p.made = map[string]string{}
-	}
-	p.made[id] = ""
-	p.last = append(p.last, id)
-	if len(p.last) > rememberedProposals {
-		delete(p.made, p.last[0])
-		p.last = p.last[1:]
-	}
-	return false
-}
-
-func (p *proposals) replaced(id, by string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, ok := p.made[id]; ok {
-		p.made[id] = by
-	}
-}
-
-func (p *proposals) replacement(id string) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.made[id]
 }

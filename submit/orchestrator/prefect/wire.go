@@ -43,7 +43,11 @@ type flowRun struct {
 type policy struct {
 	Retries    number `json:"retries"`
 	RetryDelay number `json:"retry_delay"` // in seconds
+	RetryType  string `json:"retry_type"`
 }
+
+// retryInProcess is the type of a retry that is for the run's executor alone.
+const retryInProcess = "in_process"
 
 // state is a state as the server writes it.
 type state struct {
@@ -80,12 +84,17 @@ func (s *state) public() orchestrator.State {
 	return p
 }
 
-// current is the state of the run.
+// current is the state of the run. Who asks for a retry in the server's pages calls the state
+// AwaitingRetry as well, but then the run is for anybody: it is Scheduled.
 func (r *flowRun) current() orchestrator.State {
-	if r.State == nil {
-		return orchestrator.State{Type: r.StateType, Name: r.StateName}
+	s := orchestrator.State{Type: r.StateType, Name: r.StateName}
+	if r.State != nil {
+		s = r.State.public()
 	}
-	return r.State.public()
+	if s.AwaitsRetry() && r.Policy.RetryType != retryInProcess {
+		s.Name = "Scheduled"
+	}
+	return s
 }
 
 // workPool is where the run waits for a worker, and whether that is there: of a pool that was
@@ -133,6 +142,7 @@ const (
 	labelPriority   = labelPrefix + "priority"
 	labelPool       = labelPrefix + "pool"
 	labelLease      = labelPrefix + "lease."
+	labelDoubt      = labelPrefix + "doubt"
 )
 
 // labels are those of a flow run. What is no text becomes its JSON.

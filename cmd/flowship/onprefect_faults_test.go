@@ -1,0 +1,555 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// newTeamInWeather makes a team whose server and store are behind proxies, and whose pool names no
+// block of credentials: the environment has them. No run may be left under way at the test's end.
+func newTeamInWeather(t *testing.T) (tm *team, api, s3 *weather) {
+	t.Helper()
+	u, err := url.Parse(server(t, "s3", "FLOWSHIP_TEST_S3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s3 = newWeather(t, u.Query().Get("endpoint"))
+	secret := os.Getenv("AWS_SECRET_ACCESS_KEY")
+	tm = &team{T: t, secret: secret, pool: "weather-" + strings.ToLower(rand.Text()[:8]), stock: newStock(t,
+		"AWS_ACCESS_KEY_ID="+os.Getenv("AWS_ACCESS_KEY_ID"), "AWS_SECRET_ACCESS_KEY="+secret, "AWS_DEFAULT_REGION=us-east-1",
+		"AWS_ENDPOINT_URL="+s3.url, "FLOWSHIP_HOME="+t.TempDir())}
+	tm.flowship("work-pool", "create", tm.pool, "--type", "process")
+	tm.flowship("work-pool", "storage", "configure", "s3", tm.pool, "--bucket", u.Host)
+	api = newWeather(t, tm.api)
+	tm.env = append(tm.env, "PREFECT_API_URL="+api.url)
+	t.Cleanup(func() {
+		api.set(nil)
+		s3.set(nil)
+		tm.wantNoneUnderWay()
+	})
+	return tm, api, s3
+}
+
+// inPool asks the API for the pool's runs in states of these types; none: in any.
+func (tm *team) inPool(types ...string) (ids []string) {
+	tm.Helper()
+	body := fmt.Sprintf(`{"work_pools": {"name": {"any_": [%q]}}`, tm.pool)
+	if len(types) > 0 {
+		body += fmt.Sprintf(`, "flow_runs": {"state": {"type": {"any_": ["%s"]}}}`, strings.Join(types, `", "`))
+	}
+	var runs []struct{ ID string }
+	tm.get("/flow_runs/filter", body+"}", &runs)
+	for _, r := range runs {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// wantNoneUnderWay waits until no run is under way any more; somebody has to look at runs for
+// those to end that nobody looks after.
+func (tm *team) wantNoneUnderWay() {
+	tm.Helper()
+	tm.eventually("no run is under way", func() bool {
+		if len(tm.inPool("PENDING", "RUNNING", "CANCELLING")) == 0 {
+			return true
+		}
+		tm.try("flow-run", "ls")
+		return false
+	})
+}
+
+// eventually waits for long: some servers are slow on purpose.
+func (tm *team) eventually(what string, holds func() bool) {
+	tm.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tm.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// becomeBrief has the team use flowship with leases that expire soon.
+func (tm *team) becomeBrief() {
+	tm.Helper()
+	var err error
+	if tm.launcher, err = exec.LookPath("flowship-brief"); err != nil {
+		tm.Fatal(err)
+	}
+}
+
+// start starts flowship.
+func (tm *team) start(args ...string) (cmd *exec.Cmd, stderr *bytes.Buffer) {
+	tm.Helper()
+	cmd, stderr = exec.CommandContext(tm.Context(), tm.launcher, args...), &bytes.Buffer{}
+	cmd.Env, cmd.Stdout, cmd.Stderr = tm.env, stderr, stderr
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		tm.Fatal(err)
+	}
+	return cmd, stderr
+}
+
+// tally is a file where runs leave a line each.
+type tallySheet struct{ path string }
+
+func newTallySheet(t *testing.T) tallySheet { return tallySheet{filepath.Join(t.TempDir(), "ran")} }
+
+// command is what leaves the line.
+func (s tallySheet) command() []string {
+	return []string{"--", "sh", "-c", "echo $PREFECT__FLOW_RUN_ID >>" + s.path}
+}
+
+// want checks that each run ran once.
+func (s tallySheet) want(t *testing.T, ids ...string) {
+	t.Helper()
+	text, err := os.ReadFile(s.path)
+	if err != nil {
+		t.Error(err)
+	}
+	got := strings.Fields(string(text))
+	slices.Sort(got)
+	slices.Sort(ids)
+	if diff := cmp.Diff(ids, got); diff != "" {
+		t.Errorf("runs (-submitted +ran):\n%s", diff)
+	}
+}
+
+// What is submitted and run while the server has its moods is run once, and is seen to end.
+func TestServerHasMoods(t *testing.T) {
+	for name, mood := range map[string]mood{
+		"restarts": func(_ *http.Request, kind string, nth int) *fault {
+			again := []string{"POST flows", "POST flow_runs", "POST flow_runs/ID/set_state", "PATCH flow_runs/ID/labels", "POST work_pools/ID/get_scheduled_flow_runs"}
+			if i := slices.Index(again, kind); i >= 0 && nth == 2+i%2 {
+				return &fault{done: i%2 == 0, away: time.Second}
+			}
+			return nil
+		},
+		"unavailable for every tenth request, not always before it was done": func() mood {
+			var mu sync.Mutex
+			n := 0
+			return func(*http.Request, string, int) *fault {
+				mu.Lock()
+				defer mu.Unlock()
+				if n++; n%10 != 0 {
+					return nil
+				}
+				return &fault{done: n%20 == 0, status: http.StatusServiceUnavailable, body: `{"exception_message": "Service Unavailable"}`}
+			}
+		}(),
+		"too many requests": func(_ *http.Request, kind string, nth int) *fault {
+			if nth == 1 && !strings.HasPrefix(kind, "WS") {
+				return &fault{status: http.StatusTooManyRequests, header: "Retry-After: 1"}
+			}
+			return nil
+		},
+		"no WebSockets": func(_ *http.Request, kind string, _ int) *fault {
+			if strings.HasPrefix(kind, "WS") {
+				return &fault{status: http.StatusNotFound}
+			}
+			return nil
+		},
+		"slow": func(*http.Request, string, int) *fault { return &fault{delay: 300 * time.Millisecond} },
+		"breaks one connection in five": func(_ *http.Request, kind string, nth int) *fault {
+			if nth%5 == 3 {
+				return &fault{done: nth%2 == 0, cut: true}
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tm, api, _ := newTeamInWeather(t)
+			sheet := newTallySheet(t)
+			// One process after the other: of a server that it has never reached, nobody waits for
+			// the return.
+			api.set(mood)
+			ids := []string{}
+			for range 3 {
+				ids = append(ids, tm.submitted(sheet.command()...))
+			}
+			api.set(nil)
+			waiting, log := tm.start(append([]string{"flow-run", "wait"}, ids...)...)
+			tm.eventually("it waits", func() bool { return api.count("GET flow_runs/ID") >= 3 })
+			api.set(mood)
+			tm.serve()
+			if err := waiting.Wait(); err != nil {
+				t.Errorf("wait: %v\n%s", err, log)
+			}
+			sheet.want(t, ids...)
+		})
+	}
+}
+
+// What the server refuses is said with what to look at, and no run is left behind.
+func TestServerRefuses(t *testing.T) {
+	tm, api, _ := newTeamInWeather(t)
+	submit := []string{"submit-to-work-pool", "--pool", tm.pool, "--", "true"}
+	always := func(kind string, f fault) mood {
+		return func(_ *http.Request, got string, _ int) *fault {
+			if kind == "" || got == kind {
+				return &f
+			}
+			return nil
+		}
+	}
+	for _, test := range []struct {
+		name string
+		mood mood
+		args []string
+		code int
+		said []string // on stderr
+	}{
+		{"nobody is let in", always("", fault{status: http.StatusUnauthorized, body: `{"exception_message": "Unauthorized"}`}), submit, exitUnavailable,
+			[]string{"401 Unauthorized", "PREFECT_API_KEY"}},
+		{"not allowed", always("POST flow_runs", fault{status: http.StatusForbidden, body: `{"detail": "Forbidden"}`}), submit, exitUnavailable,
+			[]string{"403 Forbidden", "PREFECT_API_KEY"}},
+		{"no such work pool", nil, []string{"submit-to-work-pool", "--pool", "nowhere", "--", "true"}, exitNotFound, []string{`"nowhere"`}},
+		{"there already", nil, []string{"work-pool", "create", tm.pool, "--type", "process"}, exitUsage, []string{tm.pool, "exists"}},
+		{"a field is not valid", always("POST flow_runs", fault{status: http.StatusUnprocessableEntity,
+			body: `{"exception_message": "Invalid request received.", "exception_detail": [{"loc": ["body", "tags", 0], "msg": "Input should be a valid string", "type": "string_type"}], "request_body": {"name": "not-to-be-repeated"}}`}),
+			submit, exitUsage, []string{"422", "body.tags.0: Input should be a valid string"}},
+		{"another major version", always("GET admin/version", fault{status: http.StatusOK, body: `"4.0.1"`}), submit, exitUnavailable, []string{"the server is Prefect 4.0.1"}},
+		{"an older version", always("GET admin/version", fault{status: http.StatusOK, body: `"3.6.2"`}), submit, 0, []string{"warning: the server is Prefect 3.6.2, older than"}},
+		{"a newer version", always("GET admin/version", fault{status: http.StatusOK, body: `"3.99.0"`}), submit, 0, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			api.set(test.mood)
+			out, errs, code := tm.try(test.args...)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d\n%s%s", code, test.code, out, errs)
+			}
+			for _, said := range test.said {
+				if !strings.Contains(errs, said) {
+					t.Errorf("stderr does not say %q:\n%s", said, errs)
+				}
+			}
+			if test.said == nil && errs != "" || strings.Contains(errs, "not-to-be-repeated") {
+				t.Errorf("stderr:\n%s", errs)
+			}
+			if left := tm.inPool("PENDING"); left != nil {
+				t.Errorf("left PENDING: %q", left)
+			}
+		})
+	}
+}
+
+// The token against forged requests may expire at any time.
+func TestTokenExpires(t *testing.T) {
+	tm, api, _ := newTeamInWeather(t)
+	var mu sync.Mutex
+	token, used := 0, 0
+	api.set(func(r *http.Request, kind string, _ int) *fault {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case kind == "GET csrf-token":
+			token, used = token+1, 0
+			return &fault{status: http.StatusOK, body: fmt.Sprintf(`{"token": "T%d", "expiration": "2999-01-01T00:00:00Z"}`, token)}
+		case r.Method == http.MethodGet:
+			return nil
+		}
+		if used++; used > 3 || r.Header.Get("Prefect-Csrf-Token") != fmt.Sprintf("T%d", token) {
+			return &fault{status: http.StatusForbidden, body: `{"detail": "Invalid CSRF token or client identifier."}`}
+		}
+		return nil
+	})
+	sheet := newTallySheet(t)
+	id := tm.submitted(sheet.command()...)
+	if api.count("GET csrf-token") < 2 {
+		t.Errorf("the token never expired: %d", api.count("GET csrf-token"))
+	}
+	tm.serve("--run-once")
+	if _, errs, code := tm.try("flow-run", "wait", id); code != 0 {
+		t.Errorf("wait: exit code %d\n%s", code, errs)
+	}
+	sheet.want(t, id)
+}
+
+// A server that takes two seconds for every answer slows everything down and breaks nothing;
+// Ctrl-C does not wait for it.
+func TestServerIsSlow(t *testing.T) {
+	t.Parallel()
+	tm, api, _ := newTeamInWeather(t)
+	usual := tm.launcher
+	tm.becomeBrief() // who is killed leaves a run
+	slow := func(*http.Request, string, int) *fault { return &fault{delay: 2 * time.Second} }
+	for _, test := range []struct {
+		args  []string
+		after string // the first request of this kind
+		again bool   // Ctrl-C a second time: there is a run to be ended
+	}{
+		{args: []string{"submit-to-work-pool", "--pool", tm.pool, "--", "true"}, after: "GET admin/version"},
+		{args: []string{"submit-to-work-pool", "--pool", tm.pool, "--", "true"}, after: "POST flow_runs", again: true},
+		{args: []string{"flow-run", "ls"}, after: "POST flow_runs/filter"},
+		{args: []string{"worker", "start", "--pool", tm.pool}, after: "GET work_pools/ID"},
+	} {
+		api.set(slow)
+		cmd, log := tm.start(test.args...)
+		tm.eventually(fmt.Sprintf("%q has asked: %s", test.args, test.after), func() bool { return api.count(test.after) > 0 })
+		began := time.Now()
+		if test.again {
+			if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+			tm.eventually("it ends the run", func() bool { return api.count("POST flow_runs/ID/set_state") > 0 })
+			began = time.Now()
+		}
+		cmd.Process.Signal(syscall.SIGINT)
+		cmd.Wait()
+		if took := time.Since(began); took > time.Second && test.args[0] != "worker" || took > 6*time.Second {
+			t.Errorf("%q: Ctrl-C took %v\n%s", test.args, took, log)
+		}
+	}
+	api.set(nil)
+	tm.wantNoneUnderWay()
+	tm.launcher = usual
+	sheet := newTallySheet(t)
+	slowed := tm.env
+	tm.env = append(slices.Clip(slowed), "PREFECT_API_URL="+tm.api) // it needs fifty answers
+	tm.serve()
+	tm.env = slowed
+	api.set(slow)
+	id := tm.submitted(sheet.command()...)
+	if _, errs, code := tm.try("flow-run", "wait", id); code != 0 {
+		t.Errorf("wait: exit code %d\n%s", code, errs)
+	}
+	sheet.want(t, id)
+}
+
+// Without WebSockets, and with those that break all the time, runs are cancelled and waited for.
+func TestCancelWithoutWebSockets(t *testing.T) {
+	for name, mood := range map[string]func(w *weather) mood{
+		"refused": func(*weather) mood {
+			return func(_ *http.Request, kind string, _ int) *fault {
+				if strings.HasPrefix(kind, "WS") {
+					return &fault{status: http.StatusForbidden}
+				}
+				return nil
+			}
+		},
+		"dropped": func(w *weather) mood {
+			return func(_ *http.Request, kind string, nth int) *fault {
+				if kind == "GET flow_runs/ID" || kind == "POST flow_runs/filter" {
+					return &fault{first: func() {
+						if nth%4 == 0 {
+							w.cutSockets()
+						}
+					}}
+				}
+				return nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tm, api, _ := newTeamInWeather(t)
+			tm.serve()
+			api.set(mood(api))
+			id := tm.submitted("--", "sleep", "100")
+			waiting, log := tm.start("flow-run", "wait", id)
+			tm.eventually("it runs", func() bool { return slices.Contains(tm.inPool("RUNNING"), id) })
+			began := time.Now()
+			tm.flowship("flow-run", "cancel", id)
+			err := waiting.Wait()
+			if took := time.Since(began); waiting.ProcessState.ExitCode() != exitNotCompleted || took > 20*time.Second {
+				t.Errorf("wait: %v after %v\n%s", err, took, log)
+			}
+			if got := tm.look(id).States; got[len(got)-1] != "Cancelled" {
+				t.Errorf("states %q", got)
+			}
+		})
+	}
+}
+
+// Of two workers one gets each run.
+func TestWorkersRace(t *testing.T) {
+	tm, _, _ := newTeamInWeather(t)
+	sheet := newTallySheet(t)
+	ids := make([]string, 30)
+	var all sync.WaitGroup
+	for i := range ids {
+		all.Go(func() { ids[i] = tm.submitted(sheet.command()...) })
+	}
+	all.Wait()
+	tm.serve("--name", "one")
+	tm.serve("--name", "two")
+	if _, errs, code := tm.try(append([]string{"flow-run", "wait"}, ids...)...); code != 0 {
+		t.Errorf("wait: exit code %d\n%s", code, errs)
+	}
+	sheet.want(t, ids...)
+}
+
+// Somebody may delete or cancel a run that is not submitted yet.
+func TestRunEndsWhileSubmitted(t *testing.T) {
+	tm, api, _ := newTeamInWeather(t)
+	for _, test := range []struct {
+		name   string
+		method string
+		path   string
+		body   string
+		said   string
+		states []string // nil: there is none any more
+	}{
+		{"deleted", http.MethodDelete, "", "", "was deleted while it was submitted", nil},
+		{"cancelled", http.MethodPost, "/set_state", `{"state": {"type": "CANCELLING"}}`, "Cancel", []string{"Pending", "Cancelling", "Cancelled"}},
+	} {
+		for _, moment := range []string{"PATCH flow_runs/ID/labels", "POST flow_runs/ID/set_state"} {
+			t.Run(test.name+" before "+moment, func(t *testing.T) {
+				var id string
+				api.set(func(r *http.Request, kind string, nth int) *fault {
+					if kind != moment || nth > 1 {
+						return nil
+					}
+					return &fault{first: func() {
+						id = strings.Split(r.URL.Path, "/")[3]
+						if _, err := tm.call(t.Context(), test.method, "/flow_runs/"+id+test.path, test.body); err != nil {
+							t.Error(err)
+						}
+					}}
+				})
+				out, errs, code := tm.try("submit-to-work-pool", "--pool", tm.pool, "--", "true")
+				if code == 0 || !strings.Contains(errs, test.said) {
+					t.Errorf("exit code %d\n%s%s", code, out, errs)
+				}
+				if test.states == nil {
+					if left := tm.inPool("PENDING", "SCHEDULED"); left != nil {
+						t.Errorf("left: %q", left)
+					}
+					return
+				}
+				if diff := cmp.Diff(test.states, tm.look(id).States); diff != "" {
+					t.Errorf("states (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// documentPut matches the request that stores a document.
+func documentPut(r *http.Request) bool {
+	return r.Method == http.MethodPut && !strings.Contains(r.URL.Path, "/files/") && !strings.Contains(r.URL.Path, "/results/") && !strings.Contains(r.URL.Path, "/programs/")
+}
+
+// A document that cannot be stored, or whose storing is interrupted, ends its run.
+func TestUploadFails(t *testing.T) {
+	tm, _, s3 := newTeamInWeather(t)
+	for _, way := range []string{"submit-to-work-pool", "submit", "run"} {
+		t.Run(way, func(t *testing.T) {
+			before := len(tm.inPool("CRASHED"))
+			s3.set(func(r *http.Request, _ string, _ int) *fault {
+				if documentPut(r) {
+					return &fault{status: http.StatusForbidden, body: `<Error><Code>AccessDenied</Code><Message>no</Message></Error>`}
+				}
+				return nil
+			})
+			if out, errs, code := tm.try(way, "--pool", tm.pool, "--", "true"); code != exitUnavailable || !strings.Contains(errs, "AccessDenied") && !strings.Contains(errs, "not permitted") && !strings.Contains(errs, "ermission") {
+				t.Errorf("exit code %d\n%s%s", code, out, errs)
+			}
+			crashed := tm.inPool("CRASHED")
+			if len(crashed) != before+1 {
+				t.Fatalf("%d runs are CRASHED, want %d", len(crashed), before+1)
+			}
+			s3.set(func(r *http.Request, _ string, _ int) *fault {
+				if documentPut(r) {
+					return &fault{delay: time.Minute}
+				}
+				return nil
+			})
+			cmd, log := tm.start(way, "--pool", tm.pool, "--", "true")
+			tm.eventually("a run is created", func() bool { return len(tm.inPool("PENDING")) == 1 })
+			id := tm.inPool("PENDING")[0]
+			began := time.Now()
+			interrupt(t, cmd, syscall.SIGINT)
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("Ctrl-C took %v\n%s", took, log)
+			}
+			got := tm.look(id)
+			if got.States[len(got.States)-1] != "Cancelled" || !strings.Contains(got.Message, "interrupt") {
+				t.Errorf("states %q, message %q", got.States, got.Message)
+			}
+		})
+	}
+}
+
+// Whoever is killed: the next one to look sees the run CRASHED.
+func TestKilledOnPrefect(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		args    []string
+		worker  bool
+		blocked bool   // the document is never stored
+		killed  string // "" for the first process, or what its command line holds
+	}{
+		{name: "submitter with a run that is not stored", args: []string{"submit-to-work-pool", "--", "sleep", "100"}, blocked: true},
+		{name: "submitter of a direct call", args: []string{"run", "--", "sleep", "100"}},
+		{name: "worker", args: []string{"submit-to-work-pool", "--", "sleep", "100"}, worker: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			tm, _, s3 := newTeamInWeather(t)
+			tm.becomeBrief()
+			if test.blocked {
+				s3.set(func(r *http.Request, _ string, _ int) *fault { return &fault{delay: time.Minute} })
+			}
+			args := slices.Concat(test.args[:1], []string{"--pool", tm.pool}, test.args[1:])
+			if test.worker {
+				tm.flowship(args...)
+				args = []string{"worker", "start", "--pool", tm.pool}
+			}
+			cmd, log := tm.start(args...)
+			state := "RUNNING"
+			if test.blocked {
+				state = "PENDING"
+			}
+			tm.eventually("the run is "+state, func() bool { return len(tm.inPool(state)) == 1 })
+			id := tm.inPool(state)[0]
+			cmd.Process.Kill()
+			cmd.Wait()
+			s3.set(nil)
+			tm.wantNoneUnderWay()
+			if got := tm.look(id); got.States[len(got.States)-1] != "Crashed" || !strings.Contains(got.Message, "no sign of life") && !strings.Contains(got.Message, "is gone") {
+				t.Errorf("states %q, message %q\n%s", got.States, got.Message, log)
+			}
+		})
+	}
+}
+
+// A submitter that is let in no more cannot end its run: the next one to look does.
+func TestLetInNoMore(t *testing.T) {
+	tm, api, _ := newTeamInWeather(t)
+	tm.becomeBrief()
+	api.set(func(_ *http.Request, _ string, _ int) *fault {
+		if api.count("POST flow_runs") > 0 && len(tm.inPool()) > 0 {
+			return &fault{status: http.StatusUnauthorized, body: `{"exception_message": "Unauthorized"}`}
+		}
+		return nil
+	})
+	if out, errs, code := tm.try("submit-to-work-pool", "--pool", tm.pool, "--", "true"); code != exitUnavailable || !strings.Contains(errs, "401") {
+		t.Errorf("exit code %d\n%s%s", code, out, errs)
+	}
+	ids := tm.inPool()
+	if len(ids) != 1 {
+		t.Fatalf("runs %q", ids)
+	}
+	api.set(nil)
+	tm.wantNoneUnderWay()
+	if got := tm.look(ids[0]); got.States[len(got.States)-1] != "Crashed" {
+		t.Errorf("states %q", got.States)
+	}
+}

@@ -1,0 +1,153 @@
+package worker_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/orchestrator"
+	"github.com/flowship/flowship/submit/orchestrator/local"
+	"github.com/flowship/flowship/submit/worker"
+)
+
+// listening is an infrastructure with one job, whose executor ends it when the run is CANCELLING; one
+// that is deaf ends only when it is stopped.
+type listening struct {
+	gate
+	deaf    bool
+	waits   int
+	stopped bool
+	ends    func()
+}
+
+func (l *listening) Wait(ctx context.Context, _ string) (*launch.Exit, error) {
+	if l.waits++; l.waits == 1 || l.deaf && !l.stopped {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	if !l.stopped {
+		l.ends()
+	}
+	return &launch.Exit{}, nil
+}
+
+func (l *listening) Stop(context.Context, string, time.Duration) error {
+	l.stopped = true
+	return nil
+}
+
+// Whose executor hears that its run is CANCELLING is not signalled before it had the time to end.
+func TestCancelledByItsExecutor(t *testing.T) {
+	killed := make(chan struct{})
+	close(killed)
+	for _, c := range []struct {
+		name        string
+		patience    time.Duration
+		deaf, begun bool
+		kill        chan struct{}
+		stopped     bool
+		message     string
+	}{
+		{"it ends", time.Minute, false, true, nil, false, "by its executor"},
+		{"it does not listen", time.Millisecond, true, true, nil, true, "enough"},
+		{"it is to be killed", time.Hour, true, true, killed, true, "enough"},
+		{"it has not begun", time.Hour, true, false, nil, true, "enough"},
+		{"nobody tells it", 0, true, true, nil, true, "enough"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx := t.Context()
+			runs, run, lease := newRun(t)
+			become := func(typ orchestrator.StateType, message string) {
+				if _, err := runs.SetState(ctx, run.ID, orchestrator.NewState(typ, message), nil); err != nil {
+					t.Error(err)
+				}
+			}
+			job := &listening{deaf: c.deaf, ends: func() { become(orchestrator.TypeCancelled, "by its executor") }}
+			launcher := newLauncher(runs, job, c.patience)
+			end, err := launcher.Launch(ctx, worker.Launch{Run: run, Lease: lease, Kill: c.kill, Accepted: func() {
+				if c.begun {
+					become(orchestrator.TypeRunning, "")
+				}
+				become(orchestrator.TypeCancelling, "enough")
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]any{orchestrator.TypeCancelled, c.message, 130, c.stopped}, []any{end.State.Type, end.State.Message, end.ExitCode, job.stopped}); diff != "" {
+				t.Errorf("state, message, exit code, stopped (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// silent is a backend that is away when a run is to become CANCELLING.
+type silent struct{ *local.Orchestrator }
+
+func (s silent) SetState(ctx context.Context, id string, to orchestrator.State, opts *orchestrator.SetStateOptions) (*orchestrator.Outcome, error) {
+	if to.Type == orchestrator.TypeCancelling {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	return s.Orchestrator.SetState(ctx, id, to, opts)
+}
+
+// A run is stopped soon, also when nobody can be told of it.
+func TestCancelledInAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runs, run, lease := newRun(t)
+		job := &listening{deaf: true}
+		launcher := newLauncher(silent{runs}, job, time.Hour)
+		ctx, interrupt := context.WithCancel(t.Context())
+		began := time.Now()
+		end, err := launcher.Launch(ctx, worker.Launch{Run: run, Lease: lease, Accepted: func() {
+			if _, err := runs.SetState(t.Context(), run.ID, orchestrator.NewState(orchestrator.TypeRunning, ""), nil); err != nil {
+				t.Error(err)
+			}
+			interrupt()
+		}})
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if err != nil || !job.stopped || end.State.Type != orchestrator.TypeCancelled {
+			t.Errorf("stopped %v, %+v, %v", job.stopped, end, err)
+		}
+	})
+}
+
+// newRun returns a backend with a run that is PENDING, and a lease on it.
+func newRun(t *testing.T) (*local.Orchestrator, *orchestrator.FlowRun, orchestrator.Lease) {
+	ctx := t.Context()
+	runs, err := local.Open(ctx, filepath.Join(t.TempDir(), "flowship.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { runs.Close() })
+	if _, err := runs.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: "pool", Type: "process", BaseJobTemplate: []byte(template)}); err != nil {
+		t.Fatal(err)
+	}
+	lease := orchestrator.NewLease("launcher", time.Hour)
+	run, err := runs.CreateFlowRun(ctx, orchestrator.NewFlowRun{
+		Flow: "f", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypePending, ""), Lease: &lease,
+		Bundle: orchestrator.Bundle{URL: "file://" + filepath.ToSlash(t.TempDir())},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runs, run, lease
+}
+
+func newLauncher(runs worker.Backend, job launch.Driver, patience time.Duration) *worker.Launcher {
+	return &worker.Launcher{
+		Runs:           runs,
+		Watcher:        orchestrator.NewWatcher(runs.(orchestrator.Watched), 0),
+		Infrastructure: func(string) (*launch.Infrastructure, error) { return launch.New("process", job), nil },
+		Executor:       []string{"flowship", "step"},
+		Env:            func(string, orchestrator.Lease) []string { return nil },
+		Patience:       patience,
+	}
+}
