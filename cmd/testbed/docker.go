@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -50,6 +51,9 @@ func (c *dockerClient) call(ctx context.Context, method, path string, body []byt
 	if err != nil {
 		return err
 	}
+	if bytes.HasPrefix(body, []byte("{")) {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return err
@@ -61,6 +65,17 @@ func (c *dockerClient) call(ctx context.Context, method, path string, body []byt
 		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, bytes.TrimSpace(said.Bytes()))
 	}
 	return nil
+}
+
+// try runs a container that does nothing: an engine may answer on a machine where none can run.
+func (c *dockerClient) try(ctx context.Context) error {
+	path := fmt.Sprintf("/containers/flowship-test-%08x", rand.Uint32())
+	create := "/containers/create?name=" + strings.TrimPrefix(path, "/containers/")
+	defer c.call(context.WithoutCancel(ctx), http.MethodDelete, path+"?force=1", nil, time.Minute)
+	if err := c.call(ctx, http.MethodPost, create, []byte(`{"Image":"`+dockerImage+`","Cmd":["true"]}`), time.Minute); err != nil {
+		return err
+	}
+	return c.call(ctx, http.MethodPost, path+"/start", nil, time.Minute)
 }
 
 // startDocker uses the engine that answers, or starts one, and makes the image for tests there.
@@ -77,6 +92,11 @@ func startDocker(ctx context.Context, p *place) ([]string, error) {
 	}
 	if err := p.makeDockerImage(ctx, client); err != nil {
 		return nil, err
+	}
+	if err := client.try(ctx); ctx.Err() != nil {
+		return nil, err
+	} else if err != nil {
+		return nil, &unavailableError{fmt.Sprintf("the engine cannot run containers here: %v", err)}
 	}
 	return []string{"FLOWSHIP_TEST_DOCKER=" + client.host}, nil
 }

@@ -40,7 +40,13 @@ func (p *place) ownDocker(ctx context.Context) (*dockerClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client, p.serve(ctx, "dockerd", cmd, socket, time.Minute, client.answers)
+	if err := p.serve(ctx, "dockerd", cmd, socket, time.Minute, client.answers); ctx.Err() != nil {
+		return nil, err
+	} else if err != nil {
+		lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+		return nil, &unavailableError{"dockerd does not start here: " + lines[len(lines)-1]}
+	}
+	return client, nil
 }
 
 func (p *place) installDocker(ctx context.Context) error {

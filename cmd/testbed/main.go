@@ -5,6 +5,7 @@
 // starts the servers, runs go test with their addresses in its environment, stops the servers and exits with go test's code. What has
 // to be installed first is kept in a cache directory ($FLOWSHIP_TESTBED_DIR, else flowship-testbed in the user's cache), so that
 // only the first start takes long. Nothing else remains: neither a process nor a file, also when the command is interrupted or killed.
+// Of a killed testbed, the directory and, if it started a Docker engine, an idle bridge are left; the next one removes the bridge.
 //
 //	-list         print the servers and what they give to the command, start nothing
 //	-servers a,b  start only these

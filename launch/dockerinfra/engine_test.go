@@ -1,12 +1,14 @@
 package dockerinfra
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -134,6 +136,17 @@ func TestFault(t *testing.T) {
 	e := &engine{host: "unix:///x.sock"}
 	cause := errors.New(daemonPrefix + "conflict")
 	if err := e.fault(cause); err.Error() != "conflict" || !errors.Is(err, cause) {
+		t.Errorf("%v", err)
+	}
+	denied := func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: os.ErrPermission}
+	}
+	api, err := client.New(client.WithHost(e.host), client.WithDialContext(denied))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.api = api
+	if _, err := e.agree(t.Context()); err == nil || !strings.Contains(err.Error(), `no permission to talk to the Docker engine at "unix:///x.sock"`) {
 		t.Errorf("%v", err)
 	}
 	other := errors.New("other")

@@ -236,6 +236,8 @@ func TestEndedFromOutside(t *testing.T) {
 		}, "exit code 143: terminated (SIGTERM), as happens when it is stopped from outside"},
 		{"out of memory", map[string]any{"mem_limit": "16m", "memswap_limit": "16m"}, `echo ready; x=x; while :; do x="$x$x"; done`, nil,
 			"exit code 137: killed because its memory limit of 16MiB was reached"},
+		{"out of memory in a child", map[string]any{"mem_limit": "16m", "memswap_limit": "16m"}, `echo ready; (x=x; while :; do x="$x$x"; done); exit 3`, nil,
+			"exit code 3: one of its processes was killed because its memory limit of 16MiB was reached"},
 		{"removed", nil, forever, func(t *testing.T, api *client.Client, cid string) {
 			if _, err := api.ContainerRemove(t.Context(), cid, client.ContainerRemoveOptions{Force: true}); err != nil {
 				t.Error(err)

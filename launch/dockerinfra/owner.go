@@ -24,15 +24,14 @@ type owner struct {
 
 const lockSuffix = ".lock"
 
-func (d *Driver) lockDir() (string, error) {
+func (d *Driver) lockDir() string {
 	if d.opts.Dir != "" {
-		return d.opts.Dir, nil
+		return d.opts.Dir
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("no place to note the containers' owner: %w", err)
+	if cache, err := os.UserCacheDir(); err == nil {
+		return filepath.Join(cache, "flowship", "docker")
 	}
-	return filepath.Join(cache, "flowship", "docker"), nil
+	return filepath.Join(os.TempDir(), fmt.Sprintf("flowship-docker-%d", os.Getuid()))
 }
 
 // own returns this driver as an owner.
@@ -45,20 +44,18 @@ func (d *Driver) own(e *engine) (*owner, error) {
 	if d.owner != nil {
 		return d.owner, nil
 	}
-	dir, err := d.lockDir()
-	if err != nil {
-		return nil, err
-	}
+	dir := d.lockDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	for {
 		// A sweep may come between the making and the locking of a file; then the next one is tried.
 		o := &owner{name: strings.ToLower(rand.Text())}
-		o.file, err = os.OpenFile(filepath.Join(dir, o.name+lockSuffix), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		file, err := os.OpenFile(filepath.Join(dir, o.name+lockSuffix), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
 			return nil, err
 		}
+		o.file = file
 		ok, err := o.lock()
 		if err != nil {
 			return nil, errors.Join(err, os.Remove(o.file.Name()))
@@ -127,16 +124,12 @@ func (d *Driver) adopt(name string) error {
 	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz234567") != "" {
 		return nil
 	}
-	dir, err := d.lockDir()
-	if err != nil {
-		return err
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.owners[name] != nil || d.ctx.Err() != nil {
 		return nil
 	}
-	o, err := seize(filepath.Join(dir, name+lockSuffix))
+	o, err := seize(filepath.Join(d.lockDir(), name+lockSuffix))
 	if o != nil {
 		d.owners[name] = o
 	}
@@ -155,11 +148,7 @@ func (d *Driver) Sweep(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := d.lockDir()
-	if err != nil {
-		return nil, err
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "*"+lockSuffix))
+	files, err := filepath.Glob(filepath.Join(d.lockDir(), "*"+lockSuffix))
 	if err != nil {
 		return nil, err
 	}

@@ -172,6 +172,8 @@ func (p *plan) undo(ctx context.Context, e *engine, cid string) error {
 
 // remove removes a container and its anonymous volumes, unless somebody else does.
 func (e *engine) remove(ctx context.Context, cid string) error {
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
 	_, err := e.api.ContainerRemove(ctx, cid, client.ContainerRemoveOptions{RemoveVolumes: true, Force: true})
 	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
 		return nil

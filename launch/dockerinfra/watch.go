@@ -34,7 +34,7 @@ func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bo
 		w.running(ctx)
 	}
 	for {
-		r, err := w.engine.api.ContainerInspect(ctx, w.id, client.ContainerInspectOptions{})
+		r, err := w.inspect(ctx)
 		switch {
 		case errdefs.IsNotFound(err):
 			return w.removed()
@@ -70,6 +70,13 @@ func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bo
 			return exit, err, exit != nil
 		}
 	}
+}
+
+// inspect does not wait for an engine that takes the question and never answers.
+func (w *watch) inspect(ctx context.Context) (client.ContainerInspectResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(settle, w.patience))
+	defer cancel()
+	return w.engine.api.ContainerInspect(ctx, w.id, client.ContainerInspectOptions{})
 }
 
 // flush is how long output may still come when the container has ended.
@@ -173,13 +180,17 @@ const wasRemoved = "the container was removed by somebody else"
 
 // reason says what the engine knows about a bad end.
 func reason(c *container.InspectResponse) string {
+	memory := "memory ran out"
+	if c.HostConfig != nil && c.HostConfig.Memory > 0 {
+		memory = fmt.Sprintf("its memory limit of %s was reached", units.BytesSize(float64(c.HostConfig.Memory)))
+	}
 	switch {
 	case c.State.ExitCode == 0:
 		return ""
-	case c.State.OOMKilled && c.HostConfig != nil && c.HostConfig.Memory > 0:
-		return fmt.Sprintf("killed because its memory limit of %s was reached", units.BytesSize(float64(c.HostConfig.Memory)))
+	case c.State.OOMKilled && c.State.ExitCode == 137:
+		return "killed because " + memory
 	case c.State.OOMKilled:
-		return "killed because memory ran out"
+		return "one of its processes was killed because " + memory
 	case c.State.Status == container.StateRemoving || c.State.Status == container.StateDead:
 		return wasRemoved
 	case c.State.Error != "":
