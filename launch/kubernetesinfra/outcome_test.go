@@ -20,10 +20,13 @@ func TestOutcome(t *testing.T) {
 		complete = `{"spec":{"backoffLimit":0},"status":{"conditions":[{"type":"Complete","status":"True"}]}}`
 		limit    = `{"spec":{"backoffLimit":2},"status":{"conditions":[{"type":"Failed","status":"True","reason":"BackoffLimitExceeded","message":"Job has reached the specified backoff limit"}]}}`
 		deadline = `{"spec":{"backoffLimit":0,"activeDeadlineSeconds":7},"status":{"conditions":[{"type":"FailureTarget","status":"True","reason":"DeadlineExceeded","message":"x"}]}}`
+		started  = `{"spec":{"backoffLimit":0,"activeDeadlineSeconds":7},"status":{"startTime":"2026-01-02T03:04:00Z"}}`
 
 		running  = `{"metadata":{"uid":"1"},"spec":{"restartPolicy":"Never","containers":[{"name":"prefect-job"}]},"status":{"phase":"Running"}}`
 		pending  = `{"metadata":{"uid":"2"},"status":{"phase":"Pending"}}`
 		killed   = `{"metadata":{"uid":"3"},"spec":{"restartPolicy":"Never","containers":[{"name":"prefect-job"}]},"status":{"phase":"Failed","containerStatuses":[{"name":"prefect-job","state":{"terminated":{"exitCode":137,"reason":"Error"}}}]}}`
+		late     = `{"metadata":{"uid":"7","deletionTimestamp":"2026-01-02T03:04:37Z","deletionGracePeriodSeconds":30},"status":{"phase":"Failed"}}`
+		early    = `{"metadata":{"uid":"7","deletionTimestamp":"2026-01-02T03:04:36Z","deletionGracePeriodSeconds":30},"status":{"phase":"Failed"}}`
 		evicted  = `{"metadata":{"uid":"4"},"status":{"phase":"Failed","reason":"Evicted","message":"The node was low on resource: memory. "}}`
 		tainted  = `{"metadata":{"uid":"5"},"spec":{"restartPolicy":"Never","containers":[{"name":"prefect-job"}]},"status":{"phase":"Running","conditions":[{"type":"DisruptionTarget","status":"True","reason":"DeletionByTaintManager","message":"Taint manager: deleting due to NoExecute taint"}]}}`
 		restarts = `{"metadata":{"uid":"6"},"spec":{"restartPolicy":"OnFailure","containers":[{"name":"prefect-job"}]},"status":{"phase":"Running","containerStatuses":[{"name":"prefect-job","state":{"terminated":{"exitCode":1}}}]}}`
@@ -48,6 +51,8 @@ func TestOutcome(t *testing.T) {
 		{name: "the node was lost", job: job, pods: []string{tainted}, lost: "5", err: "the pod was deleted before its end was known: DeletionByTaintManager: Taint manager: deleting due to NoExecute taint"},
 		{name: "the node was lost and there is another", job: again, pods: []string{tainted, running}, lost: "5"},
 		{name: "deadline", job: deadline, pods: []string{killed}, exit: &launch.Exit{Code: 137, Reason: "its deadline of 7 s was exceeded"}},
+		{name: "deadline, which the Job does not say yet", job: started, pods: []string{late}, exit: &launch.Exit{Code: 137, Signal: 9, Reason: "its deadline of 7 s was exceeded"}},
+		{name: "deleted before its deadline", job: started, pods: []string{early}, exit: &launch.Exit{Code: 137, Signal: 9, Reason: "the pod was deleted by somebody else"}},
 		{name: "deadline before there is a pod", job: deadline, err: "the Job failed: DeadlineExceeded: x"},
 		{name: "complete, pods unseen", job: complete, exit: &launch.Exit{}},
 		{name: "deleted", job: deleted, pods: []string{killed}, exit: &launch.Exit{Code: 137, Reason: "the Job was deleted by somebody else"}},
