@@ -39,6 +39,11 @@ func startKubernetes(ctx context.Context, p *place) ([]string, error) {
 	if err := p.installPrograms(ctx, "containers need containerd", []string{"containerd", "containerd-shim-runc-v2", "ctr", "runc", "ip"}, "docker.io", "iproute2"); err != nil {
 		return nil, err
 	}
+	if err := tryMounts(ctx); ctx.Err() != nil {
+		return nil, err
+	} else if err != nil {
+		return nil, &unavailableError{"a Kubernetes cluster needs namespaces and mounts of its own: " + lastLine(err)}
+	}
 	s := &kubernetesServer{place: p, token: strings.ToLower(rand.Text()), http: &http.Client{Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the certificate is made when the server starts
 	}}}
@@ -62,10 +67,66 @@ func startKubernetes(ctx context.Context, p *place) ([]string, error) {
 		loaded = loaded || s.loadImages(ctx) == nil
 		return loaded && s.ready(ctx)
 	}
-	if err := p.serve(ctx, "kubernetes", cmd, s.address, 2*time.Minute, ready); err != nil {
-		return nil, errors.Join(err, s.logs())
+	err = p.serve(ctx, "kubernetes", cmd, s.address, 3*time.Minute, ready)
+	if err == nil {
+		err = s.try(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil, err
+	} else if err != nil {
+		p.say("kubernetes: %v\n%v", err, s.logs())
+		return nil, &unavailableError{"a Kubernetes cluster does not work here: " + lastLine(err)}
 	}
 	return []string{"FLOWSHIP_TEST_KUBECONFIG=" + filepath.Join(p.dir, "admin.kubeconfig"), fmt.Sprintf("FLOWSHIP_TEST_KUBERNETES_PID=%d", cmd.Process.Pid)}, nil
+}
+
+// tryMounts does for a moment what the cluster's first process does.
+func tryMounts(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "sh", "-ec", "mount -t proc proc /proc; mount -t tmpfs tmpfs /run; mount --bind /dev/null /proc/sys/kernel/panic")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+}
+
+func lastLine(err error) string {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	return lines[len(lines)-1]
+}
+
+// try runs a pod that does nothing: a node may be ready on a machine where no container can run.
+func (s *kubernetesServer) try(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	const pods = "/api/v1/namespaces/default/pods"
+	body := fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"try"},"spec":{"restartPolicy":"Never","terminationGracePeriodSeconds":0,
+		"containers":[{"name":"try","image":%q,"imagePullPolicy":"Never","command":["true"]}]}}`, dockerImage)
+	if err := s.call(ctx, http.MethodPost, pods, body, nil); err != nil {
+		return err
+	}
+	defer s.call(context.WithoutCancel(ctx), http.MethodDelete, pods+"/try", "", nil)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	var pod struct {
+		Status struct {
+			Phase             string
+			ContainerStatuses []struct{ State any }
+		}
+	}
+	for {
+		if err := s.call(ctx, http.MethodGet, pods+"/try", "", &pod); err == nil && pod.Status.Phase == "Succeeded" {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("a pod does not run: it is %s, %v", pod.Status.Phase, pod.Status.ContainerStatuses)
+		}
+		if pod.Status.Phase == "Failed" {
+			return fmt.Errorf("a pod does not run: %v", pod.Status.ContainerStatuses)
+		}
+	}
 }
 
 // kubernetesProgram builds the program, which takes minutes, once for its sources.
@@ -118,28 +179,31 @@ func (s *kubernetesServer) loadImages(ctx context.Context) error {
 
 func (s *kubernetesServer) containerd() string { return filepath.Join(s.dir, "containerd.sock") }
 
-// get asks the API server, and decodes its answer.
-func (s *kubernetesServer) get(ctx context.Context, path string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+// call asks the API server, and decodes its answer.
+func (s *kubernetesServer) call(ctx context.Context, method, path, body string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.address+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, s.address+path, strings.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+s.token)
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := s.http.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
-	}
-	if into == nil {
-		_, err := io.Copy(io.Discard, resp.Body)
+	said, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
 		return err
+	case resp.StatusCode >= 300:
+		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, said)
+	case into == nil:
+		return nil
 	}
-	return json.NewDecoder(resp.Body).Decode(into)
+	return json.Unmarshal(said, into)
 }
 
 // ready reports whether the node takes pods.
@@ -152,8 +216,8 @@ func (s *kubernetesServer) ready(ctx context.Context) bool {
 			Conditions []struct{ Type, Status string }
 		}
 	}
-	if s.get(ctx, "/readyz", nil) != nil || s.get(ctx, "/api/v1/nodes/"+nodeName, &node) != nil || len(node.Spec.Taints) > 0 ||
-		s.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil) != nil {
+	if s.call(ctx, http.MethodGet, "/readyz", "", nil) != nil || s.call(ctx, http.MethodGet, "/api/v1/nodes/"+nodeName, "", &node) != nil || len(node.Spec.Taints) > 0 ||
+		s.call(ctx, http.MethodGet, "/api/v1/namespaces/default/serviceaccounts/default", "", nil) != nil {
 		return false
 	}
 	for _, c := range node.Status.Conditions {

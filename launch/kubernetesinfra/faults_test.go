@@ -159,6 +159,7 @@ func TestReason(t *testing.T) {
 // Kubernetes tries again; the end is that of the last pod, and the output that of all.
 func TestTriesAgain(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
@@ -172,6 +173,7 @@ func TestTriesAgain(t *testing.T) {
 // A job that Kubernetes would try again ends all the same when it is stopped.
 func TestStopTriesAgain(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
@@ -190,6 +192,7 @@ func TestStopTriesAgain(t *testing.T) {
 // A job that is stopped before it began is over.
 func TestStopPending(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
@@ -209,6 +212,7 @@ func TestStopPending(t *testing.T) {
 // Secrets get to the job, to nowhere else, and do not outlive it.
 func TestSecrets(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
@@ -248,6 +252,7 @@ func TestSecrets(t *testing.T) {
 // A Job that has ended is removed by the cluster when its time has come, and stays otherwise.
 func TestFinishedJobTTL(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
@@ -267,6 +272,7 @@ func TestFinishedJobTTL(t *testing.T) {
 // The executor comes from an image of its own.
 func TestExecutorImage(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file, ExecutorImage: testImage})
@@ -280,6 +286,7 @@ func TestExecutorImage(t *testing.T) {
 // What the API server ignores in a manifest, whoever starts the job is told.
 func TestWarning(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
@@ -296,6 +303,7 @@ func TestWarning(t *testing.T) {
 // A Job that a Prefect worker made is waited for and stopped, and otherwise left alone.
 func TestForeignJob(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	a.must("POST", "/apis/batch/v1/namespaces/"+namespace+"/jobs", map[string]any{

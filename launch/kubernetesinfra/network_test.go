@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -73,7 +74,7 @@ func proxy(t *testing.T, file string, spoil func(w http.ResponseWriter, r *http.
 		t.Fatal(err)
 	}
 	forward := httputil.NewSingleHostReverseProxy(upstream)
-	forward.Transport, forward.FlushInterval = transport, -1
+	forward.Transport, forward.FlushInterval, forward.ErrorLog = transport, -1, log.New(io.Discard, "", 0)
 	forward.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if w = spoil(w, r); w != nil {
@@ -102,6 +103,7 @@ func kubeconfigOf(t *testing.T, server, token string) string {
 // The output comes once and whole though its stream breaks again and again.
 func TestLogStreamBreaks(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	namespace := newAPI(t, file).namespace()
 	var cuts atomic.Int64
 	through := proxy(t, file, func(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
@@ -144,6 +146,7 @@ func (c *cutter) Flush() { c.ResponseWriter.(http.Flusher).Flush() }
 // Watches that end, that have expired and that cannot be had do not keep the end from being seen.
 func TestWatchExpires(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	namespace := newAPI(t, file).namespace()
 	var watches, lists atomic.Int64
 	through := proxy(t, file, func(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
@@ -218,6 +221,7 @@ func TestServerRestarts(t *testing.T) {
 // Nobody waits for ever for a server that stays away; whoever asks again later is told.
 func TestServerStaysAway(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	namespace := newAPI(t, file).namespace()
 	var away atomic.Bool
 	through := proxy(t, file, func(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
@@ -252,6 +256,7 @@ func TestServerStaysAway(t *testing.T) {
 // A job goes on when the program that started it ends, and another one picks it up.
 func TestFoundAgain(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	first := kubernetesinfra.New(&kubernetesinfra.Options{Kubeconfig: file})

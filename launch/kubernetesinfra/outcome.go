@@ -163,7 +163,7 @@ func (s *state) reason(pod *corev1.Pod, said string) string {
 	if s.stopped {
 		return ""
 	}
-	if c := s.condition(batchv1.JobFailed, batchv1.JobFailureTarget); c != nil && c.Reason == batchv1.JobReasonDeadlineExceeded {
+	if s.overDeadline(pod) {
 		if s.job.Spec.ActiveDeadlineSeconds != nil {
 			return fmt.Sprintf("its deadline of %d s was exceeded", *s.job.Spec.ActiveDeadlineSeconds)
 		}
@@ -182,6 +182,22 @@ func (s *state) reason(pod *corev1.Pod, said string) string {
 		return "the pod was deleted by somebody else"
 	}
 	return ""
+}
+
+// overDeadline reports whether the Job's deadline ended the pod. The Job may say so only after
+// the pod has ended; the pod's deletion, in whole seconds, is not before the deadline.
+func (s *state) overDeadline(pod *corev1.Pod) bool {
+	if c := s.condition(batchv1.JobFailed, batchv1.JobFailureTarget); c != nil {
+		return c.Reason == batchv1.JobReasonDeadlineExceeded
+	}
+	if s.job == nil || s.job.Spec.ActiveDeadlineSeconds == nil || s.job.Status.StartTime == nil || pod.DeletionTimestamp == nil {
+		return false
+	}
+	deleted := pod.DeletionTimestamp.Unix()
+	if grace := pod.DeletionGracePeriodSeconds; grace != nil {
+		deleted -= *grace
+	}
+	return deleted >= s.job.Status.StartTime.Unix()+*s.job.Spec.ActiveDeadlineSeconds
 }
 
 // disruption is why the cluster took a pod away, if it did.

@@ -45,6 +45,7 @@ func restricted(t *testing.T, a *api, file, namespace string) string {
 // The driver does all that it does with no more rights than rbac.yaml gives.
 func TestRBAC(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	as := restricted(t, a, file, namespace)
@@ -82,6 +83,7 @@ func TestRBAC(t *testing.T) {
 // A job's own cluster wins over all others, and is remembered for the job.
 func TestClusterConfig(t *testing.T) {
 	file := kubeconfig(t)
+	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	nowhere := kubeconfigOf(t, "http://127.0.0.1:1", "")
