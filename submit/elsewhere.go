@@ -23,7 +23,7 @@ const (
 	jobProgram      = "/flowship/flowship"
 	jobStore        = "/flowship/store"
 	jobCertificates = "/flowship/certificates.pem"
-	imageProgram    = "flowship" // in PATH, of images that have it
+	imageProgram    = "/usr/local/bin/flowship" // in images that flowship has built
 )
 
 // elsewhere says what the run's job needs that does not see this machine's files; nil for one that

@@ -63,8 +63,8 @@ type Options struct {
 	// Image is for jobs whose configuration has none; "" is [DefaultImage].
 	Image string
 	// ExecutorImage is an image with the file /usr/local/bin/flowship, and cp. If it is given,
-	// jobs have that file as /flowship/flowship, and a command that begins with "flowship" means
-	// it. "" leaves that to the job's own image.
+	// jobs have that file as /flowship/flowship, and a command that begins with "flowship" or
+	// the path in the image means it. "" leaves that to the job's own image.
 	ExecutorImage string
 	// Patience is how long [launch.Running.Wait] waits for an API server that does not answer; 0
 	// means 15 minutes.

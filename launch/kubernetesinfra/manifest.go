@@ -307,6 +307,7 @@ const (
 	executorDir  = "/flowship"
 	executorFile = executorDir + "/flowship"
 	executorName = "flowship"
+	imageFile    = "/usr/local/bin/flowship" // where images have it that flowship builds
 )
 
 // executor has the executor copied from its own image into the pod.
@@ -324,7 +325,7 @@ func (m *manifest) executor(image string) {
 	add(m.pod, "volumes", map[string]any{"name": executorName, "emptyDir": map[string]any{}})
 	container := map[string]any{
 		"name": executorName, "image": image,
-		"command":      []any{"cp", "/usr/local/bin/flowship", executorFile},
+		"command":      []any{"cp", imageFile, executorFile},
 		"volumeMounts": []any{mount(false)},
 	}
 	if policy, ok := m.container["imagePullPolicy"]; ok {
@@ -332,7 +333,7 @@ func (m *manifest) executor(image string) {
 	}
 	add(m.pod, "initContainers", container)
 	add(m.container, "volumeMounts", mount(true))
-	if args, ok := m.container["args"].([]any); ok && len(args) > 0 && args[0] == executorName {
+	if args, ok := m.container["args"].([]any); ok && len(args) > 0 && (args[0] == executorName || args[0] == imageFile) {
 		args[0] = executorFile
 	}
 }

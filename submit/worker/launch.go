@@ -132,15 +132,19 @@ func (a *attempt) once(ctx, whole context.Context) (end *End, again *time.Time, 
 	a.begun(whole)
 	ctx, unwatch := a.watch(ctx)
 	exit, err := running.Wait(ctx)
+	interrupted := ctx.Err() != nil // before unwatch sees to that
 	unwatch()
 	cause := context.Cause(ctx)
 	lost := exit == nil && errors.Is(cause, orchestrator.ErrLeaseLost)
-	stopped := exit == nil && !lost && ctx.Err() != nil
+	stopped := exit == nil && !lost && interrupted
 	switch {
 	case lost:
 		exit, err = a.abandon(whole, running)
 	case stopped:
 		exit, err = a.cancel(whole, running, cause)
+	case exit == nil: // the platform says why there will be none
+		end, err = a.notRun(whole, err)
+		return end, nil, err
 	}
 	if exit == nil {
 		return nil, nil, fmt.Errorf("worker: %w", err)

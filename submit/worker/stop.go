@@ -73,6 +73,14 @@ func (a *attempt) notStarted(ctx context.Context, err error, stopped bool) (*End
 	return &a.end, nil
 }
 
+// notRun ends a run whose job the platform had accepted, and could not run, or lost.
+func (a *attempt) notRun(ctx context.Context, err error) (*End, error) {
+	a.hush()
+	state := orchestrator.NewState(orchestrator.TypeCrashed, "the job was not run to its end: "+err.Error())
+	settleErr := a.settle(ctx, execute.NotRun(a.Run.ID, state, execute.ExitUnavailable))
+	return &a.end, fmt.Errorf("worker: %w", errors.Join(err, settleErr))
+}
+
 // cancel stops the run. It is CANCELLING first, so that whatever the executor says about the
 // command that it is told to stop comes too late.
 func (a *attempt) cancel(ctx context.Context, running *launch.Running, cause error) (*launch.Exit, error) {
