@@ -150,6 +150,9 @@ func (p *place) kubernetesProgram(ctx context.Context) (string, error) {
 	}
 	environment := []string{"GOFLAGS=", "GOWORK=off", "GOOS=", "GOARCH=", "CGO_ENABLED=0"}
 	dir, err := p.installed(ctx, "kubernetes-"+hex.EncodeToString(sum.Sum(nil)[:8]), func(dir string) error {
+		if !p.named {
+			return &unavailableError{"it takes minutes to build, once: testbed -servers kubernetes true"}
+		}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}

@@ -29,7 +29,8 @@
 //	                           for root on Linux, one that is started with all its state in testbed's own directory
 //	FLOWSHIP_TEST_KUBECONFIG   the kubeconfig of an administrator of a Kubernetes cluster, for root on Linux only: one node that has the image
 //	                           flowship-test:busybox; everything is allowed, pods reach this machine and nothing beyond. A SIGHUP to the
-//	                           process FLOWSHIP_TEST_KUBERNETES_PID kills its API server and starts it again
+//	                           process FLOWSHIP_TEST_KUBERNETES_PID kills its API server and starts it again. Building it takes
+//	                           minutes: that is done only if -servers names it; afterwards it is started like the others
 //	FLOWSHIP_TEST_REGISTRY     host and port of an empty image registry without TLS and without accounts
 //
 // The variables that are the clouds' own also keep the command from using whatever account the user has.

@@ -33,6 +33,7 @@ type place struct {
 	name  string
 	dir   string // empty at first, removed at the end
 	cache string // shared by all testbeds of the user, remains
+	named bool   // the server was asked for by its name
 	say   func(format string, args ...any)
 
 	daemons []*daemon
@@ -89,7 +90,7 @@ func startAll(signals <-chan os.Signal, chosen []server, required bool, stderr i
 		fmt.Fprintf(stderr, "testbed: "+format+"\n", args...)
 	}
 	for i, s := range chosen {
-		p := &place{name: s.name, dir: filepath.Join(dir, s.name), cache: cache, say: say}
+		p := &place{name: s.name, dir: filepath.Join(dir, s.name), cache: cache, named: required, say: say}
 		b.places = append(b.places, p)
 		wg.Go(func() {
 			if errs[i] = os.Mkdir(p.dir, 0o700); errs[i] == nil {
