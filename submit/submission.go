@@ -87,7 +87,7 @@ func (s *submission) submit(ctx context.Context) (err error) {
 
 // place finds the work pool, and refuses job variables that its template does not know.
 func (s *submission) place(ctx context.Context) (err error) {
-	if s.runs, err = s.currentRuns(ctx); err != nil {
+	if s.runs, err = s.openRuns(ctx); err != nil {
 		return err
 	}
 	if s.pool, err = s.workPool(ctx, s.Invocation.WorkPool); err != nil {
