@@ -142,7 +142,7 @@ func (c *console) slots(p *orchestrator.WorkPool) string {
 	return s
 }
 
-const typeHint = "runs are launched as processes of this machine: --type process"
+const typeHint = "runs are launched as local processes, in containers and on Kubernetes: --type process, docker or kubernetes"
 
 const typeHelp = "the type `T` of infrastructure: process; on a Prefect server also docker, kubernetes, ecs, cloud-run-v2, vertex-ai, azure-container-instance and what else it knows"
 
