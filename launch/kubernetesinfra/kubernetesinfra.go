@@ -283,7 +283,7 @@ func (d *Driver) Find(ctx context.Context, id string) error {
 // find returns the record of a job, and makes one of a Job that somebody else started.
 func (d *Driver) find(ctx context.Context, id string) (*record, error) {
 	namespace, name, ok := strings.Cut(id, ":")
-	if !ok || !validName.MatchString(namespace) || !validName.MatchString(name) {
+	if !ok || !validName().MatchString(namespace) || !validName().MatchString(name) {
 		return nil, launch.ErrNotFound
 	}
 	d.mu.Lock()
@@ -313,5 +313,6 @@ func (d *Driver) find(ctx context.Context, id string) (*record, error) {
 	return j, nil
 }
 
-// validName is what the names of namespaces and Jobs look like.
-var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+// validName is what the names of namespaces and Jobs look like. It is compiled when one is looked
+// at: that takes a millisecond, for its bound, which no other command is to wait for.
+var validName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`) })

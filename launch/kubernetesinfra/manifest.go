@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/flowship/flowship/launch"
 )
@@ -219,7 +220,7 @@ func readEnv(source json.RawMessage) (values map[string]*string, special []any, 
 // secretNames are those that Prefect has secrets in.
 var secretNames = []string{"PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"}
 
-var secretKey = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,200}$`)
+var secretKey = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,200}$`) })
 
 // env writes the container's variables: first ours and the configured ones, then those of the
 // template that have other names. Secret values are put into secrets, and are not in the manifest.
@@ -238,7 +239,7 @@ func (m *manifest) env(job *launch.Job, set []string, special []any, configured 
 		switch {
 		case slices.Contains(secretNames, name) || slices.Contains(job.Secrets, name):
 			key := name
-			if !secretKey.MatchString(name) {
+			if !secretKey().MatchString(name) {
 				key = fmt.Sprintf("variable-%d", len(secrets))
 			}
 			secrets[key] = value

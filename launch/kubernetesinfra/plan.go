@@ -92,7 +92,7 @@ func (p *plan) fill(d *Driver, job *launch.Job, c *configuration, m *manifest) e
 		p.namespace = said
 	}
 	m.metadata["namespace"] = p.namespace
-	if !validName.MatchString(p.namespace) {
+	if !validName().MatchString(p.namespace) {
 		return fmt.Errorf("%q is not the name of a namespace", p.namespace)
 	}
 	m.label(job.Labels, c.Labels, c.Annotations)
