@@ -107,6 +107,7 @@ func (l *Launcher) Launch(ctx context.Context, in Launch) (*End, error) {
 	ctx, stopKeeping := orchestrator.Keep(ctx, l.Runs, in.Lease)
 	defer stopKeeping()
 	defer a.letGo(whole)
+	defer a.hush()
 	for {
 		end, again, err := a.once(ctx, whole)
 		if again == nil {
