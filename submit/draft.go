@@ -116,7 +116,6 @@ func (s *submission) draft(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.ID = ""
 	// Not to be interrupted: whether there is a run must be known.
 	if s.created, err = s.runs.CreateFlowRun(context.WithoutCancel(ctx), *n); err != nil {
 		return err

@@ -85,7 +85,7 @@ func (p *party) hold() error {
 // runForPrefect runs the bundle of a Prefect server's flow run. Where the environment does not say
 // which run it is, the document does.
 func (p *party) runForPrefect(url, key string, digest bundle.Digest, opts *execute.Options) (int, error) {
-	if p.prefect == nil || p.prefect.settings.APIURL == "" {
+	if p.prefect == nil {
 		return execute.RunForPrefect(p.ctx, url, key, digest, opts)
 	}
 	api, err := p.prefect.connect()
