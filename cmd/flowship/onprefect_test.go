@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,34 +88,14 @@ func (tm *team) serve(args ...string) (stop func() string) {
 	var log bytes.Buffer
 	cmd := exec.CommandContext(context.WithoutCancel(tm.Context()), tm.launcher, append([]string{"worker", "start", "--pool", tm.pool, "--name", "w-" + tm.pool}, args...)...)
 	cmd.Stdout, cmd.Stderr, cmd.Env, cmd.Dir = &log, &log, tm.env, tm.TempDir()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = 10 * time.Second
-	if err := cmd.Start(); err != nil {
-		tm.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		cmd.Wait() // it was told to end
-	}()
-	stopped := false
-	stop = func() string {
-		if stopped {
-			return log.String()
+	end := startWorker(tm.T, cmd, &log, 40*time.Second)
+	stop = sync.OnceValue(func() string {
+		said := end()
+		if strings.Contains(said, tm.secret) {
+			tm.Errorf("the worker's log holds the secret:\n%s", said)
 		}
-		stopped = true
-		cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(40 * time.Second):
-		}
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-ended
-		if strings.Contains(log.String(), tm.secret) {
-			tm.Errorf("the worker's log holds the secret:\n%s", log.String())
-		}
-		return log.String()
-	}
+		return said
+	})
 	tm.Cleanup(func() {
 		if log := stop(); tm.Failed() {
 			tm.Logf("the worker's log:\n%s", log)

@@ -18,6 +18,25 @@ import (
 
 // The commands that scripts have besides testscript's own.
 
+// scriptCondition says whether a script may count on something.
+func scriptCondition(name string) (bool, error) {
+	switch name {
+	case "root":
+		return isRoot(), nil
+	case "s3":
+		return haveServer("s3", "FLOWSHIP_TEST_S3")
+	case "prefect":
+		return haveServer("prefect", "FLOWSHIP_TEST_PREFECT_API")
+	case "docker":
+		return haveServer("docker", "FLOWSHIP_TEST_DOCKER")
+	case "kubernetes":
+		return haveServer("kubernetes", "FLOWSHIP_TEST_KUBECONFIG")
+	case "secured":
+		return haveServer("prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED")
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
 // cmdExits runs a command, which must end with the given code: exits 3 flowship bundle verify x.
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {

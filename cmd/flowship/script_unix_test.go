@@ -3,7 +3,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"syscall"
 
@@ -13,23 +12,7 @@ import (
 // fixUmask makes the modes of files that scripts write known: they are part of digests.
 func fixUmask() { syscall.Umask(0o022) }
 
-func scriptCondition(name string) (bool, error) {
-	switch name {
-	case "root":
-		return os.Getuid() == 0, nil
-	case "s3":
-		return haveServer("s3", "FLOWSHIP_TEST_S3")
-	case "prefect":
-		return haveServer("prefect", "FLOWSHIP_TEST_PREFECT_API")
-	case "docker":
-		return haveServer("docker", "FLOWSHIP_TEST_DOCKER")
-	case "kubernetes":
-		return haveServer("kubernetes", "FLOWSHIP_TEST_KUBECONFIG")
-	case "secured":
-		return haveServer("prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED")
-	}
-	return false, fmt.Errorf("unknown condition %q", name)
-}
+func isRoot() bool { return os.Getuid() == 0 }
 
 // cmdFIFO makes a named pipe.
 func cmdFIFO(ts *testscript.TestScript, neg bool, args []string) {

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +90,14 @@ func (s *stock) work(t *testing.T, pool string) (stop func() string) {
 	var log bytes.Buffer
 	cmd := s.command(context.WithoutCancel(t.Context()), "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", pool)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &log, &log, t.TempDir()
+	return startWorker(t, cmd, &log, 20*time.Second)
+}
+
+// startWorker starts a worker in a process group of its own. Stop asks it to end, insists when it
+// takes longer than that, and returns what it has logged; it is called at the latest when the test
+// ends.
+func startWorker(t *testing.T, cmd *exec.Cmd, log *bytes.Buffer, patience time.Duration) (stop func() string) {
+	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {
@@ -99,21 +108,16 @@ func (s *stock) work(t *testing.T, pool string) (stop func() string) {
 		defer close(ended)
 		cmd.Wait() // it was told to end
 	}()
-	stopped := false
-	stop = func() string {
-		if stopped {
-			return log.String()
-		}
-		stopped = true
+	stop = sync.OnceValue(func() string {
 		cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 		}
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-ended
 		return log.String()
-	}
+	})
 	t.Cleanup(func() { stop() })
 	return stop
 }
