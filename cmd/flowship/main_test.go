@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write docs/ and the expected output of 
 
 func TestMain(m *testing.M) {
 	fixUmask()
-	testscript.Main(m, map[string]func(){"flowship": main, "flowship-brief": brief})
+	testscript.Main(testsWith{m, &delivered}, map[string]func(){"flowship": main, "flowship-brief": brief})
 }
 
 // brief is flowship with leases that expire soon.
@@ -62,6 +62,7 @@ func TestScript(t *testing.T) {
 			"exits":    cmdExits,
 			"fifo":     cmdFIFO,
 			"flip":     cmdFlip,
+			"image":    cmdImage,
 			"json":     cmdJSON,
 			"mtime":    cmdMtime,
 			"registry": cmdRegistry,

@@ -29,6 +29,8 @@ func scriptCondition(name string) (bool, error) {
 		return haveServer("prefect", "FLOWSHIP_TEST_PREFECT_API")
 	case "docker":
 		return haveServer("docker", "FLOWSHIP_TEST_DOCKER")
+	case "image":
+		return haveServer("image", "FLOWSHIP_TEST_IMAGE")
 	case "kubernetes":
 		return haveServer("kubernetes", "FLOWSHIP_TEST_KUBECONFIG")
 	case "secured":
