@@ -1,0 +1,136 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// newTeamInCluster makes a pool whose runs are in pods, of an image with Python and the whole of flowship.
+func newTeamInCluster(t *testing.T) (*team, *cluster) {
+	t.Helper()
+	c := newCluster(t)
+	tm := newTeamOf(t, "kubernetes", "flowship")
+	image := with(t)(delivered.push(withFlowship))
+	tm.env = append(tm.env, "KUBECONFIG="+c.kubeconfig)
+	tm.flowship("work-pool", "update", tm.pool, "--base-job-template", c.template(tm, map[string]any{"image": image, "finished_job_ttl": 5}))
+	return tm, c
+}
+
+// outcome is how a run went, as the API has it.
+type outcome struct {
+	State, Message string
+	Result         string
+}
+
+// Flows in Python and in Go and commands, each by all three ways, in pods of a Prefect server's runs: the executor in the pod reports for
+// itself, the bundle comes by signed URLs, and results are in the bucket of the pool's block.
+func TestPrefectRunsInPods(t *testing.T) {
+	tm, c := newTeamInCluster(t)
+	stop := tm.serve()
+	work := map[string][]string{
+		"python":  {flows(t, "team") + "/flow.py:tally", "--include", "data/"},
+		"go":      {flows(t, "wordcount") + ":WordCount", "--include", "texts/", "-p", "top=1"},
+		"command": {"--dir", flows(t, "team"), "--include", "data/", "--", "sh", "-c", `echo "there are $(wc -w <data/words.txt)"; echo '{"words": 4}' >"$FLOWSHIP_RESULT"`},
+	}
+	wants := map[string]string{"python": `{"words":4}`, "command": `{"words":4}`,
+		"go": `{"lines":76,"words":{"gettysburg":281,"jabberwocky":169,"sonnet18":117},"most_used":[{"word":"the","count":32}]}`}
+	says := map[string]string{"python": "counting the words of data/words.txt", "go": "counted", "command": "there are 4"}
+	ids, direct := map[string]string{}, map[string]string{}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	do := func(name string, args ...string) {
+		all.Go(func() {
+			out, errs, code := tm.try(args...)
+			mu.Lock()
+			defer mu.Unlock()
+			if ids[name] = strings.TrimSpace(out); code != 0 {
+				tm.Errorf("flowship %s: exit code %d\n%s", strings.Join(args, " "), code, errs)
+			}
+		})
+	}
+	for name, args := range work {
+		do(name+" queued", append([]string{"submit-to-work-pool", "--pool", tm.pool}, args...)...)
+		do(name+" submitted", append([]string{"submit", "--pool", tm.pool}, args...)...)
+		all.Go(func() {
+			out, errs, code := tm.try(append([]string{"run", "--pool", tm.pool}, args...)...)
+			mu.Lock()
+			defer mu.Unlock()
+			if direct[name] = out; code != 0 || !strings.Contains(out+errs, says[name]) {
+				tm.Errorf("run of %s: exit code %d\n%s%s", name, code, out, errs)
+			}
+		})
+	}
+	do("raising", "submit-to-work-pool", "--pool", tm.pool, flows(t, "team")+"/flow.py:tally", "-p", "fail=true")
+	do("failing", "submit-to-work-pool", "--pool", tm.pool, "--", "sh", "-c", "echo no >&2; exit 7")
+	do("executorless", "submit-to-work-pool", "--pool", tm.pool, "-v", "image="+with(t)(delivered.push(bare)), "--", "true")
+	do("imageless", "submit-to-work-pool", "--pool", tm.pool, "-v", "image="+os.Getenv("FLOWSHIP_TEST_REGISTRY")+"/no/such:1", "--", "true")
+	do("ambient", "submit-to-work-pool", "--pool", tm.pool, "-v", "storage_access=ambient", "--dir", flows(t, "team"), "--include", "data/", "--", "wc", "-w", "data/words.txt")
+	all.Wait()
+	var waited []string
+	for _, id := range ids {
+		waited = append(waited, id)
+	}
+	tm.try(append([]string{"flow-run", "wait"}, waited...)...)
+
+	got := map[string]outcome{}
+	for name, id := range ids {
+		seen := tm.look(id)
+		kind, way, _ := strings.Cut(name, " ")
+		e := outcome{State: seen.States[len(seen.States)-1], Message: seen.Message}
+		if way != "" {
+			e.Message, e.Result = "", strings.TrimSpace(tm.flowship("flow-run", "result", id))
+			tm.logs(id, says[kind])
+		}
+		got[name] = e
+	}
+	tm.logs(ids["failing"], "no")
+	tm.logs(ids["ambient"], "4 data/words.txt")
+	if e := got["executorless"]; strings.Contains(e.Message, `exec: "/usr/local/bin/flowship"`) {
+		got["executorless"] = outcome{State: e.State, Message: "no executor"}
+	}
+	if e := got["imageless"]; strings.Contains(e.Message, "ErrImagePull") || strings.Contains(e.Message, "ImagePullBackOff") {
+		got["imageless"] = outcome{State: e.State, Message: "its image"}
+	}
+	want := map[string]outcome{
+		"raising": {"Failed", "Flow run encountered an exception: ValueError: as asked", ""}, "failing": {"Failed", "the command ended with exit code 7", ""},
+		"executorless": {"Crashed", "no executor", ""},
+		"imageless":    {"Crashed", "its image", ""}, "ambient": {"Completed", "", ""},
+	}
+	for name := range work {
+		for _, way := range []string{" queued", " submitted"} {
+			want[name+way] = outcome{"Completed", "", wants[name]}
+		}
+		if out := direct[name]; name != "command" && compact(t, out) != wants[name] {
+			t.Errorf("run of %s prints %q", name, out)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("runs (-want +got):\n%s", diff)
+	}
+	stop()
+	c.eventually("nothing is left", func() bool {
+		mine := "prefect.io/work-pool-name=" + tm.pool
+		return len(c.names("batch/v1", "default", "jobs", mine)) == 0 && len(c.names("v1", "default", "secrets", "dev.flowship.job")) == 0
+	})
+}
+
+// compact is JSON without spaces between its words.
+func compact(t *testing.T, text string) string {
+	t.Helper()
+	var v json.RawMessage
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		return text
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
