@@ -3,11 +3,17 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -133,4 +139,82 @@ func compact(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// Prefect's own @kubernetes with flowship as launcher: a flow that is called and one that is submitted, whose Jobs the client makes, and
+// one in a pool that flowship's worker serves and one in a pool that Prefect's own worker does. Where the cluster is, a block says, as far
+// as Prefect asks it.
+func TestStockRunsInPods(t *testing.T) {
+	tm, c := newTeamInCluster(t)
+	own := tm.pool
+	var block string
+	for _, line := range strings.Fields(string(tm.run(t, nil, "../../testdata/flows/stock/clusterblock.py", own))) {
+		block = line
+	}
+	template := c.template(tm, map[string]any{
+		"image": with(t)(delivered.push(withFlowship)), "finished_job_ttl": 30,
+		"cluster_config": map[string]any{"$ref": map[string]any{"block_document_id": block}},
+	})
+	tm.flowship("work-pool", "update", own, "--base-job-template", template)
+	theirs := own + "-stock"
+	tm.flowship("work-pool", "create", theirs, "--type", "kubernetes", "--base-job-template", template)
+	tm.flowship("work-pool", "storage", "configure", "s3", theirs, "--bucket", bucketOf(t), "--aws-credentials-block-name", own)
+
+	var log bytes.Buffer
+	worker := tm.command(context.WithoutCancel(t.Context()), "-m", "prefect", "worker", "start", "--pool", theirs, "--type", "kubernetes", "--name", theirs)
+	worker.Stdout, worker.Stderr, worker.Dir = &log, &log, t.TempDir()
+	stopTheirs := startWorker(t, worker, &log, time.Second) // it takes its time, with nothing to do
+	known := tm.env
+	tm.env = slices.DeleteFunc(slices.Clone(known), func(v string) bool { return strings.HasPrefix(v, "KUBECONFIG=") })
+	tm.env = append(tm.env, "HOME="+t.TempDir()) // no other file says where the cluster is
+	stop := tm.serve()
+	tm.env = known
+
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := tm.command(ctx, "../../testdata/flows/stock/pods.py", tm.launcher, own, theirs)
+	cmd.Env = append(cmd.Env, "PATH="+filepath.Dir(tm.launcher)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Errorf("pods.py: %v\n%s\n%s", err, errs.String(), stopTheirs())
+	}
+	type called struct {
+		Way, Type string
+		Result    any
+	}
+	got, ids := []called{}, map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		var run struct {
+			called
+			ID string
+		}
+		if json.Unmarshal([]byte(line), &run) == nil && run.Way != "" {
+			got, ids[run.Way] = append(got, run.called), run.ID
+		}
+	}
+	sum := map[string]any{"sum": 42.0, "script": true}
+	want := []called{{"called", "", sum}, {"worker", "COMPLETED", sum}, {"stock-worker", "COMPLETED", sum}, {"submitted", "COMPLETED", sum}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("runs (-want +got):\n%s\n%s", diff, stopTheirs())
+	}
+	for _, id := range ids {
+		if id != "" {
+			tm.logs(id, "adding up")
+		}
+	}
+	stop()
+	tm.wantNothingLeft(t)
+	tm.wantClean(t, tm.secret)
+}
+
+// bucketOf is the name of the testbed's bucket.
+func bucketOf(t *testing.T) string {
+	t.Helper()
+	u, err := url.Parse(server(t, "s3", "FLOWSHIP_TEST_S3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
 }
