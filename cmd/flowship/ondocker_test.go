@@ -62,9 +62,7 @@ func TestPrefectRunsInContainers(t *testing.T) {
 		t.Errorf("result %s", result)
 	}
 	stop()
-	cmd := exec.CommandContext(t.Context(), "docker", "ps", "--all", "--quiet", "--filter", "label=io.prefect.work-pool-name="+tm.pool)
-	cmd.Env = tm.env
-	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("containers that are left: %s, %v", out, err)
+	if left := tm.containers(); len(left) > 0 {
+		t.Errorf("containers that are left: %v", left)
 	}
 }
