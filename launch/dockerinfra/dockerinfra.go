@@ -15,7 +15,8 @@
 //
 // A container that is not to be removed, as is the default, stays when it has ended, for "docker
 // logs" and the like. All containers bear labels ([LabelJob] and others) that tell whose they
-// are, and [Driver.Sweep] removes those whose program was killed.
+// are: what a killed program started, another one can find and see to its end, and
+// [Driver.Sweep] removes what nobody wants.
 //
 // The output is followed through broken connections, without a gap and without repetition. While
 // the engine restarts, [launch.Running.Wait] waits for it, for [Options.Patience].
@@ -82,7 +83,6 @@ type Driver struct {
 	mu     sync.Mutex
 	engine *engine            // once it is known
 	owner  *owner             // once a container was made
-	owners map[string]*owner  // those whose containers were found
 	jobs   map[string]*record // by container: those under way, and those that ended lately
 	told   []string           // containers of those whose end somebody knows, the oldest first
 }
@@ -92,7 +92,7 @@ const remembered = 256
 
 // New returns a driver. The engine is sought with the first job.
 func New(opts *Options) *Driver {
-	d := &Driver{jobs: map[string]*record{}, owners: map[string]*owner{}}
+	d := &Driver{jobs: map[string]*record{}}
 	if opts != nil {
 		d.opts = *opts
 	}
@@ -117,15 +117,12 @@ func (d *Driver) Close() error {
 	defer d.mu.Unlock()
 	under := 0
 	for _, j := range d.jobs {
-		if !j.final {
+		if !j.final && !j.found {
 			under++
 		}
 	}
 	errs := []error{d.owner.release(under == 0)}
-	for _, o := range d.owners {
-		errs = append(errs, o.release(false))
-	}
-	d.owner, d.owners = nil, map[string]*owner{}
+	d.owner = nil
 	if d.engine != nil {
 		errs = append(errs, d.engine.api.Close())
 	}
@@ -135,17 +132,22 @@ func (d *Driver) Close() error {
 // record is what a driver knows of a job. Its fields are guarded by the driver, but for those
 // that the watch works with.
 type record struct {
-	job  *launch.Job // nil when somebody else started it
-	logs *logs       // nil without output
+	take []launch.File
+	logs *logs // nil without output
 	keep bool
+	// found says that another program started it.
+	found bool
 	// started says that the container has just been started: nobody need look.
 	started bool
 
-	done  chan struct{} // closed when the watch has ended
+	done  chan struct{}      // closed when the watch has ended
+	leave context.CancelFunc // ends the watch
 	exit  *launch.Exit
 	err   error
 	final bool // otherwise a further watch may see more
-	told  bool
+	// replaced says that the container was found again: another record is watched instead.
+	replaced bool
+	told     bool
 }
 
 // Wait implements [launch.Driver]. A job that was never waited for is never forgotten; of the
@@ -155,21 +157,9 @@ func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := d.watched(ctx, e, cid)
+	j, err := d.outlast(ctx, e, cid)
 	if err != nil {
 		return nil, err
-	}
-	d.mu.Lock()
-	done := j.done
-	d.mu.Unlock()
-	select {
-	case <-done:
-	default:
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -181,13 +171,41 @@ func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
 	return &exit, j.err
 }
 
+// outlast returns the record of a container when its watch has ended.
+func (d *Driver) outlast(ctx context.Context, e *engine, cid string) (*record, error) {
+	for {
+		j, err := d.watched(ctx, e, cid)
+		if err != nil {
+			return nil, err
+		}
+		d.mu.Lock()
+		done := j.done
+		d.mu.Unlock()
+		select {
+		case <-done:
+		default:
+			select {
+			case <-done:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		d.mu.Lock()
+		replaced := j.replaced && !j.final
+		d.mu.Unlock()
+		if !replaced {
+			return j, nil
+		}
+	}
+}
+
 // watched returns the record of a container, under watch.
 func (d *Driver) watched(ctx context.Context, e *engine, cid string) (*record, error) {
 	d.mu.Lock()
 	j := d.jobs[cid]
 	d.mu.Unlock()
 	if j == nil {
-		found, err := d.lookUp(ctx, e, cid)
+		found, _, err := d.lookUp(ctx, e, cid, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -218,11 +236,13 @@ func (d *Driver) watched(ctx context.Context, e *engine, cid string) (*record, e
 
 // watch begins to watch a container; the caller holds the lock.
 func (d *Driver) watch(e *engine, cid string, j *record) {
+	ctx, leave := context.WithCancel(d.ctx)
 	done := make(chan struct{})
-	j.done, j.exit, j.err = done, nil, nil
+	j.done, j.leave, j.exit, j.err = done, leave, nil, nil
 	w := &watch{engine: e, id: cid, record: j, patience: d.opts.Patience}
 	d.watches.Go(func() {
-		exit, err, final := w.run(d.ctx)
+		defer leave()
+		exit, err, final := w.run(ctx)
 		if d.ctx.Err() != nil && !final {
 			err = errClosed
 		}
@@ -230,7 +250,7 @@ func (d *Driver) watch(e *engine, cid string, j *record) {
 		defer d.mu.Unlock()
 		j.exit, j.err, j.final = exit, err, final
 		if final {
-			j.job, j.logs = nil, nil // it is remembered, what it held need not be
+			j.take, j.logs = nil, nil // it is remembered, what it held need not be
 		}
 		close(done)
 	})
@@ -267,54 +287,6 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 		return context.Cause(ctx)
 	}
 	return e.fault(err)
-}
-
-// Find implements [launch.Driver]. Containers that other programs started, Prefect's worker
-// among them, are found as well; then their end is waited for without their output. Once it has
-// found a container of a killed program, nobody else's [Driver.Sweep] removes it.
-func (d *Driver) Find(ctx context.Context, id string) error {
-	e, cid, err := d.container(id)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	known := d.jobs[cid] != nil
-	d.mu.Unlock()
-	if known {
-		return nil
-	}
-	j, err := d.lookUp(ctx, e, cid)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.jobs[cid] == nil {
-		d.jobs[cid] = j
-	}
-	return nil
-}
-
-// lookUp makes the record of a container that this driver did not make.
-func (d *Driver) lookUp(ctx context.Context, e *engine, cid string) (*record, error) {
-	r, err := e.api.ContainerInspect(ctx, cid, client.ContainerInspectOptions{})
-	switch {
-	case errdefs.IsNotFound(err):
-		return nil, launch.ErrNotFound
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case err != nil:
-		return nil, e.fault(err)
-	}
-	var labels map[string]string
-	if r.Container.Config != nil {
-		labels = r.Container.Config.Labels
-	}
-	if err := d.adopt(labels[LabelOwner]); err != nil {
-		return nil, err
-	}
-	_, keep := labels[LabelKeep]
-	return &record{keep: keep || labels[LabelJob] == ""}, nil
 }
 
 var containerID = regexp.MustCompile(`^[0-9a-f]{64}$`)

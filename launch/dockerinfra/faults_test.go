@@ -88,10 +88,10 @@ func TestNoEngine(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "launch: start docker: no Docker engine answers at \"unix://") || !strings.Contains(err.Error(), "start") {
 		t.Errorf("start: %v", err)
 	}
-	if _, err := infra.Find(t.Context(), "http+docker://localhost:"+strings.Repeat("a", 64)); err == nil || errors.Is(err, launch.ErrNotFound) {
+	if _, err := infra.Find(t.Context(), "http+docker://localhost:"+strings.Repeat("a", 64), nil); err == nil || errors.Is(err, launch.ErrNotFound) {
 		t.Errorf("find: %v", err)
 	}
-	if _, err := infra.Find(t.Context(), "http://elsewhere:2375:"+strings.Repeat("a", 64)); err == nil || !strings.Contains(err.Error(), `it is on the engine at "http://elsewhere:2375"`) {
+	if _, err := infra.Find(t.Context(), "http://elsewhere:2375:"+strings.Repeat("a", 64), nil); err == nil || !strings.Contains(err.Error(), `it is on the engine at "http://elsewhere:2375"`) {
 		t.Errorf("find on another engine: %v", err)
 	}
 }

@@ -50,7 +50,7 @@ func (d *Driver) Start(ctx context.Context, job *launch.Job) (string, error) {
 	if err != nil {
 		return "", errors.Join(err, p.undo(ctx, e, cid))
 	}
-	j := &record{job: job, keep: p.keep, started: true}
+	j := &record{take: job.Take, keep: p.keep, started: true}
 	if p.stream {
 		j.logs = newLogs(job.Stdout, job.Stderr, p.request.config.Tty)
 	}

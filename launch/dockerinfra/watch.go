@@ -148,9 +148,7 @@ func (w *watch) ended(ctx context.Context, c *container.InspectResponse) (*launc
 	}
 	exit := &launch.Exit{Code: c.State.ExitCode, Reason: reason(c)}
 	var errs []error
-	if w.job != nil {
-		errs = append(errs, w.engine.take(ctx, w.id, w.job.Take))
-	}
+	errs = append(errs, w.engine.take(ctx, w.id, w.take))
 	if !w.keep {
 		errs = append(errs, w.engine.remove(ctx, w.id))
 	}
@@ -208,7 +206,7 @@ func (w *watch) removed() (*launch.Exit, error, bool) {
 	if exit.Code != 0 {
 		exit.Reason = wasRemoved
 	}
-	if w.job != nil && len(w.job.Take) > 0 {
+	if len(w.take) > 0 {
 		return exit, errors.New(wasRemoved + " before its files were taken"), true
 	}
 	return exit, nil, true

@@ -313,7 +313,7 @@ func TestForeignJob(t *testing.T) {
 		}}}},
 	}, nil)
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	r, err := infra.Find(t.Context(), namespace+":theirs")
+	r, err := infra.Find(t.Context(), namespace+":theirs", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,8 +30,9 @@
 // Secret does not. One that was stopped, or could not start, is deleted.
 //
 // The id of a job is "<namespace>:<name of the Job>", as Prefect's worker writes it. It does not
-// tell the cluster: a job that this driver did not start is sought in the cluster that it talks to
-// without a cluster_config.
+// tell the cluster: a job that this driver did not start is sought in the cluster of the
+// configuration that it is looked for with, or else in the one that is talked to without a
+// cluster_config.
 //
 // What the driver has to be allowed to do is in the file rbac.yaml beside this one.
 package kubernetesinfra
@@ -131,13 +132,17 @@ type record struct {
 	output    *output // nil without
 	secret    bool    // there is one of the same name
 	foreign   bool    // another kind of program made it, and deletes it if need be
+	found     bool    // another program made it
 
-	done    chan struct{} // closed when the watch has ended; nil before there is one
+	done    chan struct{}      // closed when the watch has ended; nil before there is one
+	leave   context.CancelFunc // ends the watch
 	exit    *launch.Exit
 	err     error
 	final   bool // otherwise a further watch may see more
 	told    bool
 	stopped bool // by this driver
+	// replaced says that the job was found again: another record is watched instead.
+	replaced bool
 }
 
 // limits are how long a job may take, from the moment at which a program begins to watch it.
@@ -167,22 +172,9 @@ func readLimits(s string) limits {
 // Wait implements [launch.Driver]. A job that was never waited for is never forgotten; of the
 // others, the last few hundred can be asked for again, and all whose Job is still there.
 func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
-	j, err := d.find(ctx, id)
+	j, err := d.outlast(ctx, id)
 	if err != nil {
 		return nil, err
-	}
-	done, err := d.watched(id, j)
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case <-done:
-	default:
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -192,6 +184,35 @@ func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
 	}
 	exit := *j.exit
 	return &exit, j.err
+}
+
+// outlast returns the record of a job when its watch has ended.
+func (d *Driver) outlast(ctx context.Context, id string) (*record, error) {
+	for {
+		j, _, err := d.find(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		done, err := d.watched(id, j)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-done:
+		default:
+			select {
+			case <-done:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		d.mu.Lock()
+		replaced := j.replaced && !j.final
+		d.mu.Unlock()
+		if !replaced {
+			return j, nil
+		}
+	}
 }
 
 // watched returns what is closed when the watch of a job ends, and begins one if need be.
@@ -217,15 +238,17 @@ func (d *Driver) watched(id string, j *record) (<-chan struct{}, error) {
 
 // watch begins to watch a job; the caller holds the lock.
 func (d *Driver) watch(id string, j *record) {
+	ctx, leave := context.WithCancel(d.ctx)
 	done := make(chan struct{})
-	j.done, j.exit, j.err = done, nil, nil
+	j.done, j.leave, j.exit, j.err = done, leave, nil, nil
 	w := newWatch(j, d.opts.Patience, func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return j.stopped
 	})
 	d.watches.Go(func() {
-		exit, err, final := w.run(d.ctx)
+		defer leave()
+		exit, err, final := w.run(ctx)
 		if d.ctx.Err() != nil && !final {
 			err = errClosed
 		}
@@ -254,7 +277,7 @@ func (d *Driver) remember(id string, j *record) {
 // Stop implements [launch.Driver]. Pods get the grace period in whole seconds, one at least;
 // where pods may not be deleted, that of their manifest. The Job is deleted.
 func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
-	j, err := d.find(ctx, id)
+	j, _, err := d.find(ctx, id)
 	if errors.Is(err, launch.ErrNotFound) {
 		return nil
 	} else if err != nil {
@@ -270,47 +293,6 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 		return nil
 	}
 	return j.cluster.stop(ctx, j.namespace, j.name, grace)
-}
-
-// Find implements [launch.Driver]. Jobs that other programs started, Prefect's worker among them,
-// are found as well. The end of a job that is found is waited for without its output; only those
-// that a [Driver] started are deleted when they take too long.
-func (d *Driver) Find(ctx context.Context, id string) error {
-	_, err := d.find(ctx, id)
-	return err
-}
-
-// find returns the record of a job, and makes one of a Job that somebody else started.
-func (d *Driver) find(ctx context.Context, id string) (*record, error) {
-	namespace, name, ok := strings.Cut(id, ":")
-	if !ok || !validName().MatchString(namespace) || !validName().MatchString(name) {
-		return nil, launch.ErrNotFound
-	}
-	d.mu.Lock()
-	j := d.jobs[id]
-	d.mu.Unlock()
-	if j != nil {
-		return j, nil
-	}
-	c, err := d.connect(nil)
-	if err != nil {
-		return nil, err
-	}
-	job, err := c.getJob(ctx, namespace, name)
-	if isNotFound(err) {
-		return nil, launch.ErrNotFound
-	} else if err != nil {
-		return nil, c.because(ctx, err)
-	}
-	ours := job.Labels[LabelJob] != ""
-	j = &record{cluster: c, namespace: namespace, name: name, secret: ours, foreign: !ours, limits: readLimits(job.Annotations[annotationLimits])}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if known := d.jobs[id]; known != nil {
-		return known, nil
-	}
-	d.jobs[id] = j
-	return j, nil
 }
 
 // validName is what the names of namespaces and Jobs look like. It is compiled when one is looked

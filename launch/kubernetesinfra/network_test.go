@@ -235,11 +235,11 @@ func TestServerStaysAway(t *testing.T) {
 	away.Store(true)
 	// The watches that have begun go on; a second driver has none.
 	other, _ := open(t, kubernetesinfra.Options{Kubeconfig: through, Patience: time.Second})
-	if _, err := other.Find(t.Context(), r.ID()); err == nil || errors.Is(err, launch.ErrNotFound) || !strings.Contains(err.Error(), `the Kubernetes cluster at "http://127.0.0.1:`) {
+	if _, err := other.Find(t.Context(), r.ID(), nil); err == nil || errors.Is(err, launch.ErrNotFound) || !strings.Contains(err.Error(), `the Kubernetes cluster at "http://127.0.0.1:`) {
 		t.Errorf("find: %v", err)
 	}
 	away.Store(false)
-	found, err := other.Find(t.Context(), r.ID())
+	found, err := other.Find(t.Context(), r.ID(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +261,7 @@ func TestFoundAgain(t *testing.T) {
 	namespace := a.namespace()
 	first := kubernetesinfra.New(&kubernetesinfra.Options{Kubeconfig: file})
 	infra := launch.New(kubernetesinfra.Type, first)
-	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh(`trap 'exit 6' TERM; while :; do sleep 0.05; done`), Env: []string{"PREFECT_API_KEY=k"}})
+	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh(`echo ready; trap 'exit 6' TERM; while :; do sleep 0.05; done`), Env: []string{"PREFECT_API_KEY=k"}})
 	waited := make(chan error, 1)
 	go func() {
 		_, err := r.Wait(context.Background())
@@ -281,15 +281,24 @@ func TestFoundAgain(t *testing.T) {
 		t.Errorf("the first one: %v", err)
 	}
 	second, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	found, err := second.Find(t.Context(), r.ID())
+	var out output
+	found, err := second.Find(t.Context(), r.ID(), &launch.FindOptions{Stdout: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		_, err := found.Wait(context.Background())
+		waited <- err
+	}()
+	until(t, "the output comes", func() bool { return out.String() == "ready\n" })
 	if err := found.Stop(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if exit := wait(t, found); exit.Code != 6 {
 		t.Errorf("exit %+v", exit)
+	}
+	if err := <-waited; err != nil {
+		t.Error(err)
 	}
 	until(t, "nothing is left", func() bool { return len(a.jobs(namespace))+len(a.secrets(namespace)) == 0 })
 }

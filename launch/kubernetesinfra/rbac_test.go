@@ -57,7 +57,7 @@ func TestRBAC(t *testing.T) {
 		t.Errorf("exit %+v, output %q", exit, out.String())
 	}
 	other, _ := open(t, kubernetesinfra.Options{Kubeconfig: as})
-	if _, err := other.Find(t.Context(), r.ID()); err != nil {
+	if _, err := other.Find(t.Context(), r.ID(), nil); err != nil {
 		t.Error(err)
 	}
 	r = start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, map[string]any{"backoff_limit": 2}), Command: sh(forever), Stdout: &out})
@@ -102,7 +102,7 @@ func TestClusterConfig(t *testing.T) {
 		Command:       sh(forever), Stdout: &out,
 	})
 	until(t, "it is ready", func() bool { return strings.Contains(out.String(), "ready") })
-	if found, err := infra.Find(t.Context(), r.ID()); err != nil {
+	if found, err := infra.Find(t.Context(), r.ID(), nil); err != nil {
 		t.Error(err)
 	} else if err := found.Stop(t.Context(), time.Minute); err != nil {
 		t.Error(err)
