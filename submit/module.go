@@ -231,7 +231,17 @@ func (m *Module) runUpload(ctx context.Context, opts *ModuleOptions) error {
 	if err != nil {
 		return m.failed(err)
 	}
-	if _, err := Upload(ctx, UploadStep{URL: address, Key: key, File: m.file, Storage: open}); err != nil {
+	steps := []UploadStep{{URL: address, Key: key, File: m.file, Storage: open}}
+	sidecar, filesKey, err := forgotten(ctx, m.file)
+	if sidecar != "" { // it goes first: no document names what is not there
+		steps = []UploadStep{{URL: address, Key: filesKey, File: sidecar, Storage: open}, steps[0]}
+	}
+	for _, step := range steps {
+		if err == nil {
+			_, err = Upload(ctx, step)
+		}
+	}
+	if err != nil {
 		return m.failed(raised(err, "Failed to upload bundle to %s", m.kind.label))
 	}
 	return nil

@@ -197,6 +197,62 @@ func TestModuleUpload(t *testing.T) {
 	want([]string{"prefect_gcp.bundles.upload", "--bucket=b", "--key=k", "new"}, 1, `RuntimeError: Failed to upload bundle to GCS: submit: storage: open "gs://b": closed`)
 }
 
+// TestModuleUploadForgotten: Prefect's Docker worker in a client's process uploads the document and
+// leaves the sidecar where it has packed it.
+func TestModuleUploadForgotten(t *testing.T) {
+	files := map[string]string{"data": "1\n"}
+	dir, built := packed(t, bundle.Invocation{Runtime: bundle.RuntimeExec, Command: []string{"true"}}, files)
+	sidecar, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(built.Document.FilesKey)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sidecar = repacked(t, sidecar) // Prefect packs the same files in its own way
+	for _, test := range []struct {
+		name   string
+		left   map[string][]byte // in the temporary directory
+		beside bool              // as when it is uploaded next
+		want   []byte            // what is stored; nil: nothing
+	}{
+		{"left", map[string][]byte{"prefect-zip-a": sidecar[:len(sidecar)/2], "prefect-zip-b": sidecar, "prefect-zip-c": nil}, false, sidecar},
+		{"another one", map[string][]byte{"prefect-zip-a": []byte("PK")}, false, nil},
+		{"not Prefect's", map[string][]byte{"zip-a": sidecar}, false, nil},
+		{"uploaded next", map[string][]byte{"prefect-zip-a": sidecar}, true, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			work, tmp, s := t.TempDir(), t.TempDir(), &shelf{dir: t.TempDir()}
+			t.Chdir(work)
+			t.Setenv("TMPDIR", tmp)
+			for name, content := range test.left {
+				if err := errors.Join(os.Mkdir(filepath.Join(tmp, name), 0o700), os.WriteFile(filepath.Join(tmp, name, "files.zip"), content, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.beside {
+				if err := errors.Join(os.Mkdir("files", 0o700), os.WriteFile(filepath.FromSlash(built.Document.FilesKey), sidecar, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			document, err := os.ReadFile(filepath.Join(dir, "bundle.json"))
+			if err == nil {
+				err = os.WriteFile("k", document, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if code, text := s.python(t, "prefect_aws.bundles.upload", "--bucket=b", "--key=k", "k"); code != 0 {
+				t.Error(text)
+			}
+			got, err := os.ReadFile(filepath.Join(s.dir, "b", filepath.FromSlash(built.Document.FilesKey)))
+			if !bytes.Equal(got, test.want) || (err == nil) != (test.want != nil) {
+				t.Errorf("stored: %d bytes of %d, %v", len(got), len(test.want), err)
+			}
+			if got, err := os.ReadFile(filepath.Join(s.dir, "b", "k")); err != nil || !bytes.Equal(got, document) {
+				t.Errorf("document: %d bytes of %d, %v", len(got), len(document), err)
+			}
+		})
+	}
+}
+
 // repacked is a zip of the same files with other bytes.
 func repacked(t *testing.T, archive []byte) []byte {
 	t.Helper()

@@ -50,9 +50,9 @@ func newStock(t *testing.T, extra ...string) *stock {
 		t.Fatal(err)
 	}
 	for _, e := range os.Environ() {
-		// Nothing of the testbed's own clouds: credentials shall come from the block.
+		// Nothing of the testbed's own clouds: credentials shall come from the block. Prefect's bundles take the path of certificates along.
 		name, _, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, "PREFECT_") && !strings.HasPrefix(name, "AWS_") && !strings.HasPrefix(name, "AZURE_") && name != "STORAGE_EMULATOR_HOST" {
+		if !strings.HasPrefix(name, "PREFECT_") && !strings.HasPrefix(name, "AWS_") && !strings.HasPrefix(name, "AZURE_") && name != "STORAGE_EMULATOR_HOST" && name != "SSL_CERT_FILE" {
 			s.env = append(s.env, e)
 		}
 	}
@@ -87,8 +87,14 @@ func (s *stock) run(t *testing.T, input any, args ...string) []byte {
 // work starts a worker of the pool, and returns what it says once it has been stopped.
 func (s *stock) work(t *testing.T, pool string) (stop func() string) {
 	t.Helper()
+	return s.workOn(t, pool, "process")
+}
+
+// workOn starts a worker of the pool's type.
+func (s *stock) workOn(t *testing.T, pool, poolType string) (stop func() string) {
+	t.Helper()
 	var log bytes.Buffer
-	cmd := s.command(context.WithoutCancel(t.Context()), "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", pool)
+	cmd := s.command(context.WithoutCancel(t.Context()), "-m", "prefect", "worker", "start", "--pool", pool, "--type", poolType, "--name", pool)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &log, &log, t.TempDir()
 	return startWorker(t, cmd, &log, 20*time.Second)
 }

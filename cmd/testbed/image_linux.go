@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -27,7 +28,7 @@ import (
 )
 
 // imageVersion is of what makeImage makes.
-const imageVersion = "2"
+const imageVersion = "3"
 
 // makeImage makes an image with a shell, Python and Prefect, such as flows in Python run in, from those of this machine: no registry of
 // images is needed for it.
@@ -211,7 +212,10 @@ func (l *rootLayer) add(path string) error {
 	if err != nil {
 		return err
 	}
-	header := &tar.Header{Name: strings.TrimPrefix(path, "/"), Mode: int64(info.Mode().Perm()), ModTime: info.ModTime()}
+	header := &tar.Header{
+		Name: strings.TrimPrefix(path, "/"), Mode: int64(info.Mode().Perm()),
+		ModTime: info.ModTime().Truncate(time.Second), // as Python's bytecode has it; a tar archive would round it
+	}
 	if info.Mode()&fs.ModeSymlink != 0 {
 		header.Typeflag = tar.TypeSymlink
 		if header.Linkname, err = os.Readlink(path); err != nil {
