@@ -3,6 +3,8 @@
 package main
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +18,8 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
 )
 
 // cluster is the testbed's Kubernetes cluster, as its administrator sees it.
@@ -49,7 +53,7 @@ func newCluster(t *testing.T) *cluster {
 
 // ask makes a request of the API server, and returns what it answers.
 func (c *cluster) ask(method, path, body string) (string, error) {
-	req, err := http.NewRequestWithContext(c.Context(), method, c.host+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(context.WithoutCancel(c.Context()), method, c.host+path, strings.NewReader(body))
 	if err != nil {
 		return "", err
 	}
@@ -94,18 +98,77 @@ func (c *cluster) names(group, namespace, kind, labels string) (names []string) 
 	return names
 }
 
+// namespace makes a namespace that is deleted with the test.
+func (c *cluster) namespace() string {
+	c.Helper()
+	name := "test-" + strings.ToLower(rand.Text()[:8])
+	c.must("POST", "/api/v1/namespaces", fmt.Sprintf(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": %q}}`, name))
+	c.Cleanup(func() {
+		if _, err := c.ask("DELETE", "/api/v1/namespaces/"+name, ""); err != nil {
+			c.Error(err)
+		}
+	})
+	return name
+}
+
+// account makes the account of rbac.yaml in a namespace, and returns a kubeconfig with its token.
+func (c *cluster) account(namespace string) string {
+	c.Helper()
+	manifest, err := os.ReadFile("../../launch/kubernetesinfra/rbac.yaml")
+	if err != nil {
+		c.Fatal(err)
+	}
+	paths := map[string]string{
+		"ServiceAccount": "/api/v1/namespaces/" + namespace + "/serviceaccounts",
+		"Role":           "/apis/rbac.authorization.k8s.io/v1/namespaces/" + namespace + "/roles",
+		"RoleBinding":    "/apis/rbac.authorization.k8s.io/v1/namespaces/" + namespace + "/rolebindings",
+	}
+	for document := range strings.SplitSeq(strings.ReplaceAll(string(manifest), "namespace: default", "namespace: "+namespace), "\n---\n") {
+		text, err := yaml.YAMLToJSON([]byte(document))
+		var object struct{ Kind string }
+		if err == nil {
+			err = json.Unmarshal(text, &object)
+		}
+		if err != nil {
+			c.Fatal(err)
+		}
+		c.must("POST", paths[object.Kind], string(text))
+	}
+	var made struct{ Status struct{ Token string } }
+	text := c.must("POST", paths["ServiceAccount"]+"/flowship/token", `{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}`)
+	if err := json.Unmarshal([]byte(text), &made); err != nil {
+		c.Fatal(err)
+	}
+	config, err := clientcmd.LoadFromFile(c.kubeconfig)
+	if err != nil {
+		c.Fatal(err)
+	}
+	for _, user := range config.AuthInfos {
+		*user = clientcmdapi.AuthInfo{Token: made.Status.Token}
+	}
+	file := filepath.Join(c.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
+		c.Fatal(err)
+	}
+	return file
+}
+
 func (c *cluster) eventually(what string, holds func() bool) {
 	c.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	tick, deadline := time.NewTicker(100*time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			c.Fatalf("waited in vain until %s", what)
 		}
 	}
 }
 
-// template writes a base job template whose pods share the node's network, in which they reach this test's servers, and whose Jobs do not
-// stay. Defaults are of its variables.
-func (c *cluster) template(tm *team, defaults map[string]any) string {
+// template writes a base job template whose pods share the node's network, in which they reach this test's servers. Defaults are of its
+// variables; env is what the template's own container has in its environment, beside the job variable env.
+func (c *cluster) template(tm *team, defaults map[string]any, env ...any) string {
 	c.Helper()
 	var t struct {
 		Configuration map[string]any `json:"job_configuration"`
@@ -122,6 +185,9 @@ func (c *cluster) template(tm *team, defaults map[string]any) string {
 	}
 	pod := in(t.Configuration, "job_manifest", "spec", "template", "spec")
 	pod["hostNetwork"], pod["terminationGracePeriodSeconds"] = true, 5
+	if len(env) > 0 {
+		in(pod["containers"].([]any)[0])["env"] = env
+	}
 	properties := in(t.Variables, "properties")
 	for name, value := range defaults {
 		in(properties, name)["default"] = value

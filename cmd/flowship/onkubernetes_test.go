@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"net/url"
 	"os"
@@ -78,7 +80,9 @@ func TestPrefectRunsInPods(t *testing.T) {
 	do("executorless", "submit-to-work-pool", "--pool", tm.pool, "-v", "image="+with(t)(delivered.push(bare)), "--", "true")
 	do("imageless", "submit-to-work-pool", "--pool", tm.pool, "-v", "image="+os.Getenv("FLOWSHIP_TEST_REGISTRY")+"/no/such:1", "--", "true")
 	do("ambient", "submit-to-work-pool", "--pool", tm.pool, "-v", "storage_access=ambient", "--dir", flows(t, "team"), "--include", "data/", "--", "wc", "-w", "data/words.txt")
+	do("cancelled", "submit-to-work-pool", "--pool", tm.pool, flows(t, "team")+"/flow.py:tally", "--include", "data/", "-p", "seconds=100")
 	all.Wait()
+	tm.follow(ids["cancelled"], "counting", func() error { tm.flowship("flow-run", "cancel", ids["cancelled"]); return nil })
 	var waited []string
 	for _, id := range ids {
 		waited = append(waited, id)
@@ -108,6 +112,7 @@ func TestPrefectRunsInPods(t *testing.T) {
 		"raising": {"Failed", "Flow run encountered an exception: ValueError: as asked", ""}, "failing": {"Failed", "the command ended with exit code 7", ""},
 		"executorless": {"Crashed", "no executor", ""},
 		"imageless":    {"Crashed", "its image", ""}, "ambient": {"Completed", "", ""},
+		"cancelled": {"Cancelled", "Flow run was cancelled successfully.", ""},
 	}
 	for name := range work {
 		for _, way := range []string{" queued", " submitted"} {
@@ -208,4 +213,59 @@ func bucketOf(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return u.Host
+}
+
+// Runs of a server that wants a password, in a namespace where flowship may no more than rbac.yaml says. The password, the bucket's keys
+// and signed URLs are in no manifest and in none of the cluster's events, but in a Secret that goes with the Job. A Secret of the
+// namespace's own is the pool's to name.
+func TestPodsKeepSecrets(t *testing.T) {
+	api, auth := server(t, "prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED"), os.Getenv("FLOWSHIP_TEST_PREFECT_AUTH")
+	c := newCluster(t)
+	_, password, _ := strings.Cut(auth, ":")
+	store := stores(t)["s3"]()
+	tm := &team{T: t, pool: "kept-" + strings.ToLower(rand.Text()[:8]), secret: password, stock: newStock(t, "FLOWSHIP_HOME="+t.TempDir())}
+	tm.env = append(tm.env, "PREFECT_API_URL="+api, "PREFECT_API_AUTH_STRING="+auth)
+	tm.run(t, store.fields, "../../testdata/flows/stock/blocks.py", store.kind, tm.pool)
+	namespace := c.namespace()
+	tm.env = append(tm.env, "KUBECONFIG="+c.account(namespace))
+	c.must("POST", "/api/v1/namespaces/"+namespace+"/secrets", `{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "team"}, "stringData": {"word": "open sesame"}}`)
+	word := map[string]any{"name": "WORD", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "team", "key": "word"}}}
+	image := with(t)(delivered.push(withFlowship))
+	template := c.template(tm, map[string]any{"image": image, "namespace": namespace, "service_account_name": "flowship"}, word)
+	tm.flowship("work-pool", "create", tm.pool, "--type", "kubernetes", "--base-job-template", template)
+	tm.flowship("work-pool", "storage", "configure", "s3", tm.pool, "--bucket", bucketOf(t), "--aws-credentials-block-name", tm.pool)
+
+	id := strings.TrimSpace(tm.flowship("submit", "--pool", tm.pool, "--timeout", "2m", "--", "sh", "-c",
+		`test "$WORD" = "open sesame" && test -n "$PREFECT_API_AUTH_STRING" && echo begun && trap "exit 0" INT TERM && while :; do sleep 0.1; done`))
+	tm.follow(id, "begun", func() error {
+		for _, path := range []string{"/apis/batch/v1/namespaces/" + namespace + "/jobs", "/api/v1/namespaces/" + namespace + "/pods", "/api/v1/namespaces/" + namespace + "/events"} {
+			text := c.must("GET", path, "")
+			if !strings.Contains(path, "events") && !strings.Contains(text, id) {
+				t.Errorf("%s does not know the run:\n%s", path, text)
+			}
+			for _, secret := range []string{password, store.secret, os.Getenv("AWS_ACCESS_KEY_ID"), "X-Amz-Signature", "open sesame"} {
+				if strings.Contains(text, secret) || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte(secret))) {
+					t.Errorf("%s holds a secret", path)
+				}
+			}
+		}
+		if kept := c.names("v1", namespace, "secrets", "dev.flowship.job"); len(kept) != 1 {
+			t.Errorf("Secrets of the run: %q", kept)
+		}
+		tm.flowship("flow-run", "cancel", id)
+		return nil
+	})
+	if out, _, code := tm.try("flow-run", "wait", id); code != 1 || !strings.Contains(out, "Cancelled") {
+		t.Errorf("wait: exit code %d\n%s", code, out)
+	}
+	if out := strings.TrimSpace(tm.flowship("run", "--pool", tm.pool, flows(t, "team")+"/flow.py:tally", "--include", "data/")); compact(t, out) != `{"words":4}` {
+		t.Errorf("run prints %q", out)
+	}
+	c.eventually("the run's Secrets are gone", func() bool { return len(c.names("v1", namespace, "secrets", "dev.flowship.job")) == 0 })
+	for _, job := range c.names("batch/v1", namespace, "jobs", "prefect.io/flow-run-id="+id) {
+		t.Errorf("the Job %q is left", job)
+	}
+	if _, errs, code := tm.try("run", "--pool", tm.pool, "-v", "namespace=default", "--", "true"); code != 5 || !strings.Contains(errs, "forbidden") {
+		t.Errorf("in another namespace: exit code %d\n%s", code, errs)
+	}
 }
