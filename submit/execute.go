@@ -62,7 +62,7 @@ func executeStep(ctx context.Context, step Step) (*execute.Record, error) {
 	signal.Notify(signals, execute.PassedOn()...)
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
-	opts := &execute.Options{Signals: signals, Grace: step.Grace, Results: step.Results, Storage: step.Storage}
+	opts := &execute.Options{Signals: signals, Grace: step.Grace, Results: step.Results, Storage: stores(step.Storage)}
 	if text := os.Getenv(execute.EnvSigned); text != "" {
 		signed, err := execute.ParseSigned(text)
 		if err != nil {

@@ -198,7 +198,7 @@ func (m *Module) open(ctx context.Context, opts *ModuleOptions, read readBlock) 
 	if !bucketName.MatchString(m.bucket) {
 		return "", nil, &pythonError{"ValueError", fmt.Sprintf("Invalid bucket name %q", m.bucket), nil}
 	}
-	open = &storage.OpenOptions{Openers: opts.Openers}
+	open = stores(&storage.OpenOptions{Openers: opts.Openers})
 	if m.block != "" {
 		if open.Credentials, err = credentialsIn(ctx, read, m.kind.slug, m.block); err != nil {
 			return "", nil, &pythonError{"ValueError", err.Error(), err}
