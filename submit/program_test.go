@@ -19,6 +19,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/processinfra"
+	"github.com/flowship/flowship/submit/execute/executor"
 )
 
 // source writes a package main whose program prints where it was built, as far as it knows.
@@ -262,5 +264,13 @@ func TestProgramOfFlow(t *testing.T) {
 		if _, err := f.definition.program(t.Context(), launch.Platform{OS: "linux", Arch: other}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", file, err)
 		}
+	}
+}
+
+// What tells an executor where it runs is said by those who launch, who do not know the executor.
+func TestEnvironmentOfExecutors(t *testing.T) {
+	got := []string{executor.EnvScratch, executor.EnvStop}
+	if diff := cmp.Diff([]string{processinfra.EnvScratch, processinfra.EnvStop}, got); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }
