@@ -60,7 +60,7 @@ func TestRun(t *testing.T) {
 		{"record elsewhere", step("file://"+dir, "bundle.json", b.Digest.String(), "--result-url", "file://"+other), 7, "content\n", "", other},
 		{"another digest", step("file://"+dir, "bundle.json", wrong), 3, "", "error: execute: ", ""},
 		{"not there", step("file://"+dir, "nothing", wrong), 4, "", "not found", ""},
-		{"no driver", step("s3://bucket", "bundle.json", wrong), 5, "", `no driver for "s3://"`, ""},
+		{"no driver", step("s3://bucket", "bundle.json", wrong), 5, "", `opens no "s3://"`, ""},
 		{"no registry answers", step("oci://127.0.0.1:1/r:t", "", b.Digest.String()), 5, "", "not available", ""},
 		{"no digest", step("file://"+dir, "bundle.json", ""), 2, "", "missing --digest", ""},
 		{"no digest's form", step("file://"+dir, "bundle.json", "sha256:1"), 2, "", `"sha256:1"`, ""},

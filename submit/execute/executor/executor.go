@@ -14,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"time"
@@ -103,7 +104,7 @@ func run(ctx context.Context, step Step, grace time.Duration, opts *Options) (*e
 		return nil, err
 	}
 	defer p.Close()
-	if opts.Stores != nil {
+	if how.Storage = foldersOnly(); opts.Stores != nil {
 		how.Storage = opts.Stores(p.prefect)
 	}
 	if p.prefect != nil {
@@ -115,6 +116,14 @@ func run(ctx context.Context, step Step, grace time.Duration, opts *Options) (*e
 		how.Runs, how.Logs = p.runs, p.runs
 	}
 	return execute.Run(p.ctx, step.URL, step.Key, step.Digest, how)
+}
+
+// foldersOnly opens folders, and says of object stores what there is to do.
+func foldersOnly() *storage.OpenOptions {
+	refuse := func(_ context.Context, u *url.URL, _ *storage.Credentials) (storage.Bucket, error) {
+		return nil, fmt.Errorf("this executor opens no %q: it needs URLs that are signed for the run (storage_access=signed), or the whole flowship in its place", u.Scheme+"://")
+	}
+	return &storage.OpenOptions{Openers: map[string]storage.Opener{"s3": refuse, "gs": refuse, "azblob": refuse}}
 }
 
 // ExitCode is the exit code of a process with what [Run] returned.
