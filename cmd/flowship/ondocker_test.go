@@ -3,9 +3,11 @@
 package main
 
 import (
-	"bufio"
-	"context"
+	"bytes"
+	"debug/elf"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +15,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // docker returns the address of the testbed's engine, or skips the test.
@@ -25,68 +32,19 @@ func docker(t *testing.T) string {
 	return server(t, "docker", "FLOWSHIP_TEST_DOCKER")
 }
 
-// buildFor builds a program of this repository as it goes into containers, beside flowship.
-func (tm *team) buildFor(program, name string) {
-	tm.Helper()
-	cmd := exec.CommandContext(tm.Context(), "go", "build", "-o", filepath.Join(filepath.Dir(tm.launcher), name), "../"+program)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		tm.Fatalf("go build: %v\n%s", err, out)
-	}
-}
-
-// follow follows the logs of a run to their end, and calls seen when a line has the text.
-func (tm *team) follow(id, text string, seen func() error) {
-	tm.Helper()
-	ctx, cancel := context.WithTimeout(tm.Context(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, tm.launcher, "flow-run", "logs", "-f", id)
-	cmd.Env = tm.env
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		tm.Fatal(err)
-	}
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if seen != nil && strings.Contains(lines.Text(), text) {
-			if err := seen(); err != nil {
-				tm.Error(err)
-			}
-			seen = nil
-		}
-	}
-	if err := cmd.Wait(); err != nil || seen != nil {
-		tm.Errorf("flow-run logs -f: %v; a line with %q was seen: %v", err, text, seen == nil)
-	}
-}
-
-// wantNoContainers waits until none of the pool is there. A run has ended in the server's eyes before its container is removed.
-func (tm *team) wantNoContainers() {
-	tm.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		left := tm.containers()
-		switch {
-		case len(left) == 0:
-			return
-		case time.Now().After(deadline):
-			tm.Errorf("containers that are left: %v", left)
-			return
-		}
-	}
-}
-
-// Runs of a Prefect server in containers: their executor reports for itself, and reads the
-// credentials for its files from the server.
+// Runs of a Prefect server in containers: their executor reports for itself. It is the small one,
+// which gets at its files by signed URLs, unless it has to read the credentials for them from the
+// server.
 func TestPrefectRunsInContainers(t *testing.T) {
 	engine := docker(t)
 	tm := newTeamOf(t, "docker")
 	tm.env = append(tm.env, "DOCKER_HOST="+engine)
-	tm.buildFor("flowship", "flowship-linux-"+runtime.GOARCH)
+	dir := with(t)(delivered.programs())
+	tm.launcher = filepath.Join(dir, "flowship")
+	small, whole := sizeOf(t, dir, "flowship-executor-linux-"), sizeOf(t, dir, "flowship-linux-")
 	variables := []string{"-v", "image=flowship-test:busybox", "-v", "image_pull_policy=Never", "-v", "auto_remove=true"}
 	stop := tm.serve()
-	command := []string{"--dir", flows(t, "team"), "--include", "data/", "--", "sh", "-c", `echo "there are $(wc -w <data/words.txt)"; echo '{"words": 4}' >"$FLOWSHIP_RESULT"`}
+	command := []string{"--dir", flows(t, "team"), "--include", "data/", "--", "sh", "-c", `echo "there are $(wc -w <data/words.txt), by $(wc -c </flowship/flowship)"; echo '{"words": 4}' >"$FLOWSHIP_RESULT"`}
 	queued := tm.submitted(append(variables, command...)...)
 	program := tm.submitted(append(variables, flows(t, "wordcount")+":WordCount", "--include", "texts/")...)
 	failing := tm.submitted(append(variables, "--", "sh", "-c", "exit 7")...)
@@ -96,10 +54,10 @@ func TestPrefectRunsInContainers(t *testing.T) {
 	gated := tm.submitted(append(variables, "-v", fmt.Sprintf(`volumes=["%s:/gate"]`, gate), "--timeout", "1m", "--", "sh", "-c", "echo begun; until test -e /gate/open; do sleep 0.05; done; echo done")...)
 	tm.follow(gated, "begun", func() error { return os.WriteFile(filepath.Join(gate, "open"), nil, 0o600) })
 	direct := tm.flowship(append(append([]string{"run", "--pool", tm.pool}, variables...), command...)...)
-	if !strings.Contains(direct, "there are 4") {
-		t.Errorf("run prints %q", direct)
+	if want := fmt.Sprintf("there are 4, by %d\n", small); direct != want {
+		t.Errorf("run prints %q, want %q", direct, want)
 	}
-	tm.logs(queued, "there are 4")
+	tm.logs(queued, fmt.Sprintf("there are 4, by %d", whole))
 	for id, want := range map[string][2]string{
 		queued: {"Completed", ""}, gated: {"Completed", ""}, program: {"Completed", ""}, failing: {"Failed", "exit code 7"}, imageless: {"Crashed", `the engine has no image "nosuch:1"`},
 	} {
@@ -114,39 +72,101 @@ func TestPrefectRunsInContainers(t *testing.T) {
 	tm.wantNoContainers()
 }
 
-// Flows in Python of a Prefect server in containers, by all three ways: Prefect's engine runs them there, results are in the bucket of the
-// pool, logs on the server.
-func TestPrefectRunsPythonInContainers(t *testing.T) {
+// sizeOf is the size in bytes of a program that goes into containers.
+func sizeOf(t *testing.T, dir, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(dir, name+runtime.GOARCH))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// A flow in Go is for the platform of the image, whatever that of this machine; so is the executor,
+// and where there is none, the run says which to build.
+func TestGoFlowIsForTheImage(t *testing.T) {
 	engine := docker(t)
-	image := with(t)(delivered.load(bare))
-	tm := newTeamOf(t, "docker", "flowship")
-	tm.launcher = filepath.Join(with(t)(delivered.programs()), "flowship")
-	tm.env = append(tm.env, "DOCKER_HOST="+engine)
-	flow := []string{flows(t, "team") + "/flow.py:tally", "--pool", tm.pool, "--include", "data/", "-v", "image=" + image, "-v", "image_pull_policy=Never", "-v", "auto_remove=true"}
-	in := func(way string, more ...string) []string { return slices.Concat([]string{way}, flow, more) }
-	stop := tm.serve()
-	queued := strings.TrimSpace(tm.flowship(in("submit-to-work-pool")...))
-	failing := strings.TrimSpace(tm.flowship(in("submit-to-work-pool", "-p", "fail=true")...))
-	launched := strings.TrimSpace(tm.flowship(in("submit")...))
-	if out := strings.TrimSpace(tm.flowship(in("run")...)); out != `{"words":4}` {
-		t.Errorf("run prints %q", out)
+	flowship, err := exec.LookPath("flowship")
+	if err != nil {
+		t.Fatal(err)
 	}
-	tm.try("flow-run", "wait", queued, failing, launched)
-	for _, id := range []string{queued, launched} {
-		if got := tm.look(id); got.States[len(got.States)-1] != "Completed" {
-			t.Errorf("%+v", got)
+	arch := "arm64"
+	if runtime.GOARCH == arch {
+		arch = "amd64"
+	}
+	const image = "flowship-test:other"
+	env := append(os.Environ(), "DOCKER_HOST="+engine, "FLOWSHIP_HOME="+t.TempDir())
+	run := func(stdin io.Reader, program string, args ...string) (out string, err error) {
+		cmd := exec.CommandContext(t.Context(), program, args...)
+		cmd.Env, cmd.Stdin = env, stdin
+		text, err := cmd.CombinedOutput()
+		return string(text), err
+	}
+	must := func(stdin io.Reader, program string, args ...string) string {
+		t.Helper()
+		out, err := run(stdin, program, args...)
+		if err != nil {
+			t.Fatalf("%s %v: %v\n%s", program, args, err, out)
 		}
-		if result := strings.TrimSpace(tm.flowship("flow-run", "result", id)); result != `{"words":4}` {
-			t.Errorf("result %s", result)
+		return out
+	}
+	must(imageFor(t, image, arch), "docker", "load")
+	defer run(nil, "docker", "image", "rm", image)
+	source := t.TempDir()
+	for file, text := range map[string]string{"go.mod": "module example.com/none\n", "main.go": "package main\n\nfunc main() {}\n"} {
+		if err := os.WriteFile(filepath.Join(source, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		tm.logs(id, "counting the words of data/words.txt")
 	}
-	if data := fmt.Sprint(tm.look(queued).Data); !strings.Contains(data, "storage_block_id") {
-		t.Errorf("the result is kept in %s", data)
+	must(nil, flowship, "work-pool", "create", "dock", "--type", "docker", "--set-as-default")
+	flow := []string{source + ":None", "-v", "image=" + image, "-v", "image_pull_policy=Never"}
+	machines := map[string]elf.Machine{"arm64": elf.EM_AARCH64, "amd64": elf.EM_X86_64}
+	for _, test := range []struct {
+		variables []string
+		want      elf.Machine
+	}{
+		{nil, machines[arch]},
+		{[]string{"-v", "platform=linux/" + runtime.GOARCH}, machines[runtime.GOARCH]},
+	} {
+		out := must(nil, flowship, append(append([]string{"submit-to-work-pool", "-o", "json"}, flow...), test.variables...)...)
+		var queued struct{ ID string }
+		if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &queued); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		dir := filepath.Join(t.TempDir(), "bundle")
+		must(nil, flowship, "bundle", "pull", queued.ID, dir)
+		programs, err := filepath.Glob(filepath.Join(dir, "programs", "*"))
+		if err != nil || len(programs) != 1 {
+			t.Fatalf("programs %q, %v", programs, err)
+		}
+		f, err := elf.Open(programs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Close(); f.Machine != test.want {
+			t.Errorf("%v: the program is for %v, want %v", test.variables, f.Machine, test.want)
+		}
 	}
-	if got := tm.look(failing); got.States[len(got.States)-1] != "Failed" || !strings.Contains(got.Message, "ValueError: as asked") {
-		t.Errorf("%+v", got)
+	out, err := run(nil, flowship, append([]string{"run"}, flow...)...)
+	if want := "flowship-executor-linux-" + arch; err == nil || !strings.Contains(out, want) || !strings.Contains(out, "GOARCH="+arch) {
+		t.Errorf("%v: %s, want a word about %s", err, out, want)
 	}
-	stop()
-	tm.wantNoContainers()
+}
+
+// imageFor is an image for an architecture, with nothing in it, as docker save writes it.
+func imageFor(t *testing.T, image, arch string) io.Reader {
+	t.Helper()
+	made, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: arch, RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if err := tarball.Write(tag, made, &archive); err != nil {
+		t.Fatal(err)
+	}
+	return &archive
 }

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,38 +52,6 @@ func (tm *team) contained(image, folder, include string, calls ...string) []call
 		all = append(all, c)
 	}
 	return all
-}
-
-// containers are those of the pool that are there, in whichever state.
-func (tm *team) containers() []string {
-	tm.Helper()
-	out, err := tm.docker("ps", "--all", "--quiet", "--filter", "label=io.prefect.work-pool-name="+tm.pool)
-	if err != nil {
-		tm.Fatalf("docker ps: %v: %s", err, out)
-	}
-	return strings.Fields(out)
-}
-
-// removeContainers removes at the end of the test what is to stay otherwise. What they have printed shows where a test fails.
-func (tm *team) removeContainers() {
-	tm.Cleanup(func() {
-		for _, id := range tm.containers() {
-			said, err := tm.docker("logs", id)
-			if tm.Failed() {
-				tm.Logf("container %s: %s, %v", id, said, err)
-			}
-			if out, err := tm.docker("rm", "--force", id); err != nil {
-				tm.Errorf("docker rm: %v: %s", err, out)
-			}
-		}
-	})
-}
-
-func (tm *team) docker(args ...string) (string, error) {
-	cmd := exec.CommandContext(context.WithoutCancel(tm.Context()), "docker", args...)
-	cmd.Env = tm.env
-	out, err := cmd.CombinedOutput()
-	return string(out), err
 }
 
 func wantCalls(t *testing.T, want, got []called) {
