@@ -170,10 +170,17 @@ func static(path string) bool {
 }
 
 // signedElsewhere has a job that does not see this machine's files, nor its credentials, get at an
-// object store by URLs that are signed for it, unless the invocation says something else.
-func (s *submission) signedElsewhere() {
-	if _, given := s.variables[worker.StorageAccess]; given || s.pool.Type == processinfra.Type || s.step != nil || strings.HasPrefix(s.bucket.URL(), "file:") {
-		return
+// object store by URLs that are signed for it, unless the invocation says something else. Where the
+// step of a Prefect server's pool calls flowship, that is for workers of flowship's: others run the
+// step as it is. It reports whether it was its choice.
+func (s *submission) signedElsewhere() bool {
+	_, given := s.variables[worker.StorageAccess]
+	if given || s.pool.Type == processinfra.Type || strings.HasPrefix(s.bucket.URL(), "file:") {
+		return false
+	}
+	if s.step != nil && (len(s.step.Launcher) == 0 || s.step.Launcher[0] != "flowship") {
+		return false
 	}
 	s.variables[worker.StorageAccess] = AccessSigned
+	return true
 }

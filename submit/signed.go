@@ -69,11 +69,21 @@ func variablesOf(run *orchestrator.FlowRun) (variables map[string]any, err error
 
 // signable refuses a submission whose stores cannot sign what its job will need.
 func (s *submission) signable(ctx context.Context) error {
-	s.signedElsewhere()
+	chosen := s.signedElsewhere()
 	access, err := accessOf(s.variables)
 	if err != nil || access != AccessSigned {
 		return err
 	}
+	err = s.signs(ctx)
+	if err != nil && chosen && s.step != nil && ctx.Err() == nil { // the step gets at the stores without
+		delete(s.variables, worker.StorageAccess)
+		return nil
+	}
+	return err
+}
+
+// signs looks whether the stores sign URLs for as long as the run may take.
+func (s *submission) signs(ctx context.Context) error {
 	expiry := s.signedFor()
 	if expiry > signedLongest {
 		return &InvalidError{fmt.Sprintf("signed URLs last %v at most, and all attempts of the run may take %v", signedLongest, expiry-signedMargin)}

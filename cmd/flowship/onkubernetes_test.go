@@ -20,12 +20,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// newTeamInCluster makes a pool whose runs are in pods, of an image with Python and the whole of flowship.
+// newTeamInCluster makes a pool whose runs are in pods, of an image with Python and the small executor.
 func newTeamInCluster(t *testing.T) (*team, *cluster) {
 	t.Helper()
 	c := newCluster(t)
 	tm := newTeamOf(t, "kubernetes", "flowship")
-	image := with(t)(delivered.push(withFlowship))
+	image := with(t)(delivered.push(withExecutor))
 	tm.env = append(tm.env, "KUBECONFIG="+c.kubeconfig)
 	tm.flowship("work-pool", "update", tm.pool, "--base-job-template", c.template(tm, map[string]any{"image": image, "finished_job_ttl": 5}))
 	return tm, c
@@ -79,7 +79,7 @@ func TestPrefectRunsInPods(t *testing.T) {
 	do("failing", "submit-to-work-pool", "--pool", tm.pool, "--", "sh", "-c", "echo no >&2; exit 7")
 	do("executorless", "submit-to-work-pool", "--pool", tm.pool, "-v", "image="+with(t)(delivered.push(bare)), "--", "true")
 	do("imageless", "submit-to-work-pool", "--pool", tm.pool, "-v", "image="+os.Getenv("FLOWSHIP_TEST_REGISTRY")+"/no/such:1", "--", "true")
-	do("ambient", "submit-to-work-pool", "--pool", tm.pool, "-v", "storage_access=ambient", "--dir", flows(t, "team"), "--include", "data/", "--", "wc", "-w", "data/words.txt")
+	do("ambient", "submit-to-work-pool", "--pool", tm.pool, "-v", "storage_access=ambient", "-v", "image="+with(t)(delivered.push(withFlowship)), "--dir", flows(t, "team"), "--include", "data/", "--", "wc", "-w", "data/words.txt")
 	do("cancelled", "submit-to-work-pool", "--pool", tm.pool, flows(t, "team")+"/flow.py:tally", "--include", "data/", "-p", "seconds=100")
 	all.Wait()
 	tm.follow(ids["cancelled"], "counting", func() error { tm.flowship("flow-run", "cancel", ids["cancelled"]); return nil })
@@ -230,8 +230,8 @@ func TestPodsKeepSecrets(t *testing.T) {
 	tm.env = append(tm.env, "KUBECONFIG="+c.account(namespace))
 	c.must("POST", "/api/v1/namespaces/"+namespace+"/secrets", `{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "team"}, "stringData": {"word": "open sesame"}}`)
 	word := map[string]any{"name": "WORD", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "team", "key": "word"}}}
-	image := with(t)(delivered.push(withFlowship))
-	template := c.template(tm, map[string]any{"image": image, "namespace": namespace, "service_account_name": "flowship"}, word)
+	tm.env = append(tm.env, "FLOWSHIP_EXECUTOR_IMAGE="+with(t)(delivered.push(withExecutor)))
+	template := c.template(tm, map[string]any{"image": with(t)(delivered.push(bare)), "namespace": namespace, "service_account_name": "flowship"}, word)
 	tm.flowship("work-pool", "create", tm.pool, "--type", "kubernetes", "--base-job-template", template)
 	tm.flowship("work-pool", "storage", "configure", "s3", tm.pool, "--bucket", bucketOf(t), "--aws-credentials-block-name", tm.pool)
 
