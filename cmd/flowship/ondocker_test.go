@@ -16,7 +16,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -81,29 +80,6 @@ func sizeOf(t *testing.T, dir, name string) int64 {
 		t.Fatal(err)
 	}
 	return info.Size()
-}
-
-// A flow in Python is run in a container by the Prefect in its image, which the small executor
-// looks after.
-func TestPrefectRunsPythonInContainer(t *testing.T) {
-	engine, base := docker(t), server(t, "image", "FLOWSHIP_TEST_IMAGE")
-	tm := newTeamOf(t, "docker")
-	tm.env = append(tm.env, "DOCKER_HOST="+engine)
-	tm.buildFor("flowship-executor", "flowship-executor-linux-"+runtime.GOARCH)
-	const image = "flowship-test:python-small"
-	tm.flowship("image", "build", "--base", base, "-t", image, "--load")
-	out := tm.flowship("run", "--pool", tm.pool, "-v", "image="+image, "-v", "image_pull_policy=Never", "-v", "auto_remove=true", "--name", "tallied",
-		flows(t, "team")+"/flow.py:tally", "--include", "data/", "-p", "path=data/words.txt")
-	if want := "4"; !strings.Contains(out, want) {
-		t.Errorf("run prints %q, want %q", out, want)
-	}
-	var inspected struct{ ID string }
-	if err := json.Unmarshal([]byte(tm.flowship("flow-run", "inspect", "tallied", "-o", "json")), &inspected); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"Pending", "Running", "Completed"}, tm.look(inspected.ID).States); diff != "" {
-		t.Errorf("states (-want +got):\n%s", diff)
-	}
 }
 
 // A flow in Go is for the platform of the image, whatever that of this machine; so is the executor,
