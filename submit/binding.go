@@ -157,6 +157,6 @@ func (b binding) invocation(ctx context.Context, d *definition, parameters json.
 		}
 		inv.JobVariables[worker.Platform] = b.infra.Platform
 	}
-	inv.Build = d.program
+	inv.Build, inv.rebuild = d.program, d.build
 	return inv, nil
 }

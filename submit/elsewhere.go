@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -134,9 +135,9 @@ func needsWhole(run *orchestrator.FlowRun, variables, configuration map[string]a
 	return run.Bundle.Key != "" && access == AccessAmbient && !strings.HasPrefix(run.Bundle.URL, "file:")
 }
 
-// jobProgram is the executor that goes into jobs: a program beside this one that is named for them
-// or, where this one can run there, this one. The small executor is the first choice, unless the
-// whole program is needed.
+// jobProgram is the executor that goes into jobs: a program beside this one, or in PATH, that is
+// named for them or, where this one can run there, this one. The small executor is the first
+// choice, unless the whole program is needed.
 func (c *Client) jobProgram(platform launch.Platform, whole bool) (string, error) {
 	if len(c.executor) == 0 {
 		return "", errNoExecutor
@@ -151,9 +152,12 @@ func (c *Client) jobProgram(platform launch.Platform, whole bool) (string, error
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
 		}
+		if path, err := exec.LookPath(name); err == nil { // a program with flows has nothing beside it
+			return filepath.Abs(path)
+		}
 	}
 	if platform != launch.Host() || runtime.GOOS != "linux" || !static(c.executor[0]) {
-		return "", fmt.Errorf("nothing here can be put into jobs on %s as their executor: build %s of flowship with CGO_ENABLED=0 GOOS=%s GOARCH=%s, and put it beside this program as %s",
+		return "", fmt.Errorf("nothing here can be put into jobs on %s as their executor: build %s of flowship with CGO_ENABLED=0 GOOS=%s GOARCH=%s, and put it beside this program, or into PATH, as %s",
 			platform, source, platform.OS, platform.Arch, names[0])
 	}
 	return c.executor[0], nil

@@ -26,7 +26,15 @@ type environment struct {
 	program ownProgram
 
 	mu      sync.Mutex
+	opts    MainOptions
 	clients map[string]*Client // by state directory and address of the server
+}
+
+// set says what the program knows; clients that are open already do not.
+func (e *environment) set(opts MainOptions) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.opts = opts
 }
 
 // client returns the client for what the environment says now. It stays open: futures hold on to
@@ -49,7 +57,7 @@ func (e *environment) client(ctx context.Context) (*Client, error) {
 	if c := e.clients[state]; c != nil {
 		return c, nil
 	}
-	c, err := OpenClient(ctx, &ClientOptions{Home: home, Prefect: settings})
+	c, err := OpenClient(ctx, &ClientOptions{Home: home, Prefect: settings, Infrastructures: e.opts.Infrastructures, Storage: e.opts.Storage})
 	if err != nil {
 		return nil, err
 	}

@@ -86,7 +86,7 @@ func TestOnAndWith(t *testing.T) {
 		{"the original, after all", plain, base},
 		{"the bound one, after all", bound, full},
 	} {
-		if diff := cmp.Diff(test.want, described(t, test.flow), cmpopts.IgnoreFields(Invocation{}, "Program", "Collected")); diff != "" {
+		if diff := cmp.Diff(test.want, described(t, test.flow), cmpopts.IgnoreFields(Invocation{}, "Build", "Program", "Collected"), cmpopts.IgnoreUnexported(Invocation{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
 	}
@@ -100,7 +100,7 @@ func TestBindingsAreCopies(t *testing.T) {
 	f := known(NewFlow("train", noTraining), newShelf()).On(i).With(o)
 	before := described(t, f)
 	env["A"], i.IncludeFiles[0], i.Launcher.Upload[0], o.Tags[0], o.Labels["a"] = "2", "b", "b", "b", "b"
-	if diff := cmp.Diff(before, described(t, f), cmpopts.IgnoreFields(Invocation{}, "Program", "Collected")); diff != "" {
+	if diff := cmp.Diff(before, described(t, f), cmpopts.IgnoreFields(Invocation{}, "Build", "Program", "Collected"), cmpopts.IgnoreUnexported(Invocation{})); diff != "" {
 		t.Errorf("changed (-before +after):\n%s", diff)
 	}
 }

@@ -30,6 +30,8 @@ type Invocation struct {
 	Program *Program
 	// Build, if not nil, makes the Program for the platform of the job.
 	Build func(ctx context.Context, platform launch.Platform) (*Program, error)
+	// rebuild, if not nil, makes one that needs no libraries.
+	rebuild func(ctx context.Context, platform launch.Platform) (*Program, error)
 	// NoSource has the flow's file and the local modules that it imports stay behind.
 	NoSource bool
 

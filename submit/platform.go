@@ -23,8 +23,17 @@ func (s *submission) build(ctx context.Context, template *launch.Template) error
 	if s.Build == nil || s.Runtime != bundle.RuntimeGo || s.Program != nil {
 		return nil
 	}
-	s.Program, err = s.Build(ctx, platform)
-	return err
+	if s.Program, err = s.Build(ctx, platform); err != nil {
+		return err
+	}
+	if s.rebuild == nil || s.pool.Type == processinfra.Type || s.Program.OS != "linux" || static(s.Program.Path) {
+		return nil
+	}
+	// The libraries that it is linked with are this machine's, and not the image's.
+	if s.Program, err = s.rebuild(ctx, platform); err != nil {
+		return fmt.Errorf("submit: this program needs libraries of this machine; built with CGO_ENABLED=0 it would not: %w", err)
+	}
+	return nil
 }
 
 // platform is what programs of the job have to be made for. The one that the invocation names is

@@ -171,6 +171,11 @@ func (d *definition) program(ctx context.Context, platform launch.Platform) (*Pr
 		}
 		return &Program{Path: path, OS: platform.OS, Arch: platform.Arch, known: bytes}, nil
 	}
+	return d.build(ctx, platform)
+}
+
+// build builds the program from its source: it needs no libraries then.
+func (d *definition) build(ctx context.Context, platform launch.Platform) (*Program, error) {
 	dir, err := d.mainDir(ctx)
 	if err != nil {
 		return nil, err

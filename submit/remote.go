@@ -19,6 +19,8 @@ import (
 	"syscall"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute/executor"
 )
 
@@ -41,8 +43,37 @@ const (
 //
 // Flows that cannot be told apart, or can never be run, end the program with exit code 2.
 func Main(flows ...AnyFlow) {
-	p := &process{args: os.Args, stderr: os.Stderr, flows: flows}
-	_, p.source, _, _ = runtime.Caller(1)
+	_, source, _, _ := runtime.Caller(1)
+	enter(&process{flows: flows, source: source})
+}
+
+// MainWith is [Main] for a program that knows more than local processes, and stores that have
+// credentials of their own.
+//
+//	submit.MainWith([]submit.AnyFlow{train}, &submit.MainOptions{Infrastructures: map[string]*launch.Infrastructure{
+//		dockerinfra.Type: launch.New(dockerinfra.Type, dockerinfra.New(nil)),
+//	}})
+func MainWith(flows []AnyFlow, opts *MainOptions) {
+	_, source, _, _ := runtime.Caller(1)
+	p := &process{flows: flows, source: source}
+	if opts != nil {
+		p.opts = *opts
+	}
+	enter(p)
+}
+
+// MainOptions are the options of [MainWith]; nil is the default. They are for flows without a
+// [Client] of their own, and for what the program leaves behind where it submits one.
+type MainOptions struct {
+	// Infrastructures are where jobs run, beside local processes, as in [ClientOptions].
+	Infrastructures map[string]*launch.Infrastructure
+	// Storage is how stores are opened, as in [ClientOptions].
+	Storage *storage.OpenOptions
+}
+
+func enter(p *process) {
+	p.args, p.stderr = os.Args, os.Stderr
+	here.set(p.opts)
 	if code, done := p.main(context.Background()); done {
 		os.Exit(code)
 	}
@@ -54,6 +85,7 @@ type process struct {
 	stderr io.Writer
 	flows  []AnyFlow
 	source string // file that calls Main
+	opts   MainOptions
 }
 
 func (p *process) main(ctx context.Context) (code int, done bool) {
@@ -64,7 +96,7 @@ func (p *process) main(ctx context.Context) (code int, done bool) {
 		}
 	}
 	switch {
-	case len(p.args) > 1 && p.args[1] == "step" && os.Getenv(envExecutes) != "":
+	case len(p.args) > 1 && p.args[1] == "step" && (os.Getenv(envExecutes) != "" || p.args[0] == jobProgram):
 		return p.step(ctx), true
 	case os.Getenv(envFlow) != "":
 		return p.serve(ctx, err), true
@@ -280,7 +312,7 @@ func (p *process) execute(ctx context.Context, flags *flag.FlagSet) int {
 		fmt.Fprintln(p.stderr, err)
 		return exitUsage
 	}
-	record, err := Execute(ctx, Step{Step: step})
+	record, err := Execute(ctx, Step{Step: step, Storage: p.opts.Storage})
 	if err != nil && (record == nil || !record.Told) {
 		fmt.Fprintln(p.stderr, err)
 	}
@@ -292,7 +324,7 @@ func (p *process) launch(ctx context.Context, flags *flag.FlagSet) int {
 	if !p.parse(flags) {
 		return exitUsage
 	}
-	client, err := new(environment).client(ctx)
+	client, err := (&environment{opts: p.opts}).client(ctx)
 	if err == nil {
 		err = errors.Join(client.LaunchDetached(ctx, *id, os.Stdout), client.Close())
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // containers are those of the pool that are there, in whichever state.
@@ -114,6 +116,9 @@ func TestPrefectRunsPythonInContainers(t *testing.T) {
 			t.Errorf("result %s", result)
 		}
 		tm.logs(id, "counting the words of data/words.txt")
+	}
+	if diff := cmp.Diff([]string{"Pending", "Running", "Completed"}, tm.look(launched).States); diff != "" {
+		t.Errorf("states of a run that was launched from here (-want +got):\n%s", diff)
 	}
 	if data := fmt.Sprint(tm.look(queued).Data); !strings.Contains(data, "storage_block_id") {
 		t.Errorf("the result is kept in %s", data)

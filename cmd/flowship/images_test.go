@@ -186,8 +186,8 @@ func with(t *testing.T) func(string, error) string {
 	}
 }
 
-// cmdImage sets a variable to an image with Python in the engine, or in the registry, and what program it has beside: image IMAGE load
-// flowship-executor. It also puts flowship's programs first in PATH.
+// cmdImage sets a variable to an image with Python in the engine, or in the registry, and says which program it has beside: image IMAGE load
+// flowship-executor.
 func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 || args[1] != "load" && args[1] != "push" {
 		ts.Fatalf("usage: image VARIABLE load|push [PROGRAM]")
@@ -201,8 +201,15 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	image, err := get(program)
 	ts.Check(err)
+	ts.Setenv(args[0], image)
+}
+
+// cmdPrograms puts flowship's programs, linked statically, first in PATH.
+func cmdPrograms(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: programs")
+	}
 	dir, err := delivered.programs()
 	ts.Check(err)
-	ts.Setenv(args[0], image)
 	ts.Setenv("PATH", dir+string(os.PathListSeparator)+ts.Getenv("PATH"))
 }

@@ -65,6 +65,7 @@ func TestScript(t *testing.T) {
 			"image":    cmdImage,
 			"json":     cmdJSON,
 			"mtime":    cmdMtime,
+			"programs": cmdPrograms,
 			"registry": cmdRegistry,
 			"same":     cmdSame,
 			"setenv":   cmdSetenv,
