@@ -175,6 +175,10 @@ func TestStockRunsInPods(t *testing.T) {
 	stop := tm.serve()
 	tm.env = known
 
+	// What flowship submits, Prefect's own worker runs as well.
+	python := strings.TrimSpace(tm.flowship("submit-to-work-pool", "--pool", theirs, "--launcher", "flowship", flows(t, "team")+"/flow.py:tally", "--include", "data/"))
+	command := strings.TrimSpace(tm.flowship("submit-to-work-pool", "--pool", theirs, "--dir", flows(t, "team"), "--include", "data/", "--", "sh", "-c", `wc -w <data/words.txt >"$FLOWSHIP_RESULT"`))
+
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := tm.command(ctx, "../../testdata/flows/stock/pods.py", "flowship", own, theirs)
@@ -200,6 +204,12 @@ func TestStockRunsInPods(t *testing.T) {
 		{Way: "called", Result: sum}, {Way: "worker", Type: "COMPLETED", Result: sum},
 		{Way: "stock-worker", Type: "COMPLETED", Result: sum}, {Way: "submitted", Type: "COMPLETED", Result: sum},
 	}, got)
+	tm.try("flow-run", "wait", python, command)
+	for id, want := range map[string]string{python: `{"words":4}`, command: "4"} {
+		if result := tm.flowship("flow-run", "result", id); compact(t, result) != want {
+			t.Errorf("result %s, want %s", result, want)
+		}
+	}
 	stop()
 	tm.wantNothingLeft(t)
 	tm.wantClean(t, tm.secret)
