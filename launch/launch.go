@@ -90,6 +90,35 @@ type Exit struct {
 	Reason string
 }
 
+// FindOptions say how a job is found that another program started, and what is wanted of it beside
+// its end; nil is nothing.
+type FindOptions struct {
+	// Configuration is the job configuration that it was started with, where that says on which
+	// part of the platform it is.
+	Configuration map[string]any
+	// Stdout and Stderr get all of its output, from its beginning, while it is waited for.
+	Stdout, Stderr io.Writer
+	// Take is as in [Job].
+	Take []File
+}
+
+// Wants reports whether anything is wanted of the job beside its end.
+func (o *FindOptions) Wants() bool {
+	return o != nil && (o.Stdout != nil || o.Stderr != nil || len(o.Take) > 0)
+}
+
+// Sweeper is a [Driver] of a platform where killed programs leave something that does not go by
+// itself.
+type Sweeper interface {
+	// Sweep removes what is left of jobs whose programs are gone, and ends those that run, and
+	// returns their ids. Jobs that it is to spare it leaves alone; nil spares none.
+	Sweep(ctx context.Context, spare Spare) ([]string, error)
+}
+
+// Spare reports whether somebody may still want a job, of which it is told the labels that it was
+// started with, "" for one that it has not.
+type Spare func(label func(name string) string) bool
+
 // Driver is one platform. Its methods may be called concurrently.
 type Driver interface {
 	// Start returns when the platform has accepted the job. The id finds it again.
@@ -101,8 +130,10 @@ type Driver interface {
 	// Stop asks the job to end, insists after the grace period, and ends it after another.
 	// It does not wait for more than that.
 	Stop(ctx context.Context, id string, grace time.Duration) error
-	// Find returns nil when the job can be waited for and stopped through this driver.
-	Find(ctx context.Context, id string) error
+	// Find looks for a job that may be another program's, and returns whether it has ended; what is
+	// not there (any more) is ErrNotFound. From then on it can be waited for and stopped through
+	// this driver. Of a job that this driver did not start, opts say what is wanted of it.
+	Find(ctx context.Context, id string, opts *FindOptions) (ended bool, err error)
 	// Template is the base job template of work pools of this type, unless they have another:
 	// that of Prefect's own worker.
 	Template() *Template
@@ -124,6 +155,7 @@ func New(kind string, driver Driver) *Infrastructure {
 type Running struct {
 	infra *Infrastructure
 	id    string
+	ended bool
 }
 
 // Start starts the job. When it fails, nothing runs.
@@ -141,12 +173,28 @@ func (i *Infrastructure) Start(ctx context.Context, job Job) (*Running, error) {
 	return &Running{infra: i, id: id}, nil
 }
 
-// Find picks a job up again by the id that it had.
-func (i *Infrastructure) Find(ctx context.Context, id string) (*Running, error) {
-	if err := i.driver.Find(ctx, id); err != nil {
+// Find picks a job up again by the id that it had. One that the platform does not know (any more)
+// is ErrNotFound.
+func (i *Infrastructure) Find(ctx context.Context, id string, opts *FindOptions) (*Running, error) {
+	ended, err := i.driver.Find(ctx, id, opts)
+	if err != nil {
 		return nil, fmt.Errorf("launch: find %s %q: %w", i.kind, id, err)
 	}
-	return &Running{infra: i, id: id}, nil
+	return &Running{infra: i, id: id, ended: ended}, nil
+}
+
+// Sweep removes what killed programs left on the platform, see [Sweeper]. Where there is no such
+// thing, it does nothing.
+func (i *Infrastructure) Sweep(ctx context.Context, spare Spare) ([]string, error) {
+	sweeper, ok := i.driver.(Sweeper)
+	if !ok {
+		return nil, nil
+	}
+	swept, err := sweeper.Sweep(ctx, spare)
+	if err != nil {
+		return swept, fmt.Errorf("launch: sweep %s: %w", i.kind, err)
+	}
+	return swept, nil
 }
 
 // Type returns Prefect's work pool type.
@@ -183,6 +231,9 @@ func (j *Job) check() error {
 
 // ID returns the platform's name for the job.
 func (r *Running) ID() string { return r.id }
+
+// Ended reports whether the job had ended when it was found.
+func (r *Running) Ended() bool { return r.ended }
 
 // Wait waits for the job to end. That it ended badly is no error. An error beside an Exit is
 // about something that the job left behind.

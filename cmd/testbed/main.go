@@ -32,6 +32,7 @@
 //	                           process FLOWSHIP_TEST_KUBERNETES_PID kills its API server and starts it again. Building it takes
 //	                           minutes: that is done only if -servers names it; afterwards it is started like the others
 //	FLOWSHIP_TEST_REGISTRY     host and port of an empty image registry without TLS and without accounts
+//	FLOWSHIP_TEST_IMAGE        an OCI layout with an image that has a shell, Python and Prefect; a tool rather than a server
 //
 // The variables that are the clouds' own also keep the command from using whatever account the user has.
 //
@@ -62,6 +63,7 @@ func servers() []server {
 		{name: "docker", gives: []string{"FLOWSHIP_TEST_DOCKER"}, start: startDocker},
 		{name: "kubernetes", gives: []string{"FLOWSHIP_TEST_KUBECONFIG", "FLOWSHIP_TEST_KUBERNETES_PID"}, start: startKubernetes},
 		{name: "registry", gives: []string{"FLOWSHIP_TEST_REGISTRY"}, start: startRegistry},
+		{name: "image", gives: []string{"FLOWSHIP_TEST_IMAGE"}, start: makeImage},
 	}
 }
 

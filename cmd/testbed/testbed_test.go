@@ -27,7 +27,8 @@ func TestRunUsage(t *testing.T) {
 			"azure            FLOWSHIP_TEST_AZURE AZURE_STORAGE_ACCOUNT AZURE_STORAGE_KEY\n" +
 			"docker           FLOWSHIP_TEST_DOCKER\n" +
 			"kubernetes       FLOWSHIP_TEST_KUBECONFIG FLOWSHIP_TEST_KUBERNETES_PID\n" +
-			"registry         FLOWSHIP_TEST_REGISTRY\n", ""},
+			"registry         FLOWSHIP_TEST_REGISTRY\n" +
+			"image            FLOWSHIP_TEST_IMAGE\n", ""},
 		{"unknown server", []string{"-servers", "prefect,s4", "true"}, 2, "", "testbed: no server is named \"s4\"; see testbed -list\n"},
 		{"unknown flag", []string{"-l"}, 2, "", "flag provided but not defined: -l\n"},
 		{"no command", nil, 2, "", "usage: testbed "},

@@ -3,8 +3,6 @@ package dockerinfra_test
 import (
 	"context"
 	"maps"
-	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,22 +19,7 @@ const testImage = "flowship-test:busybox"
 
 const deadline = 20 * time.Second
 
-// server returns what testbed gives for a server, and skips the test where there is none.
-func server(t testing.TB, name, variable string) string {
-	t.Helper()
-	value := os.Getenv(variable)
-	if value != "" {
-		return value
-	}
-	listed := func(variable string) bool { return slices.Contains(strings.Split(os.Getenv(variable), ","), name) }
-	if !listed("FLOWSHIP_TEST_UNAVAILABLE") && (os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || listed("FLOWSHIP_TEST_SERVERS")) {
-		t.Fatalf("%s is not set", variable)
-	}
-	t.Skipf("needs go run ./cmd/testbed, which starts %s", name)
-	return ""
-}
-
-func engine(t testing.TB) string { return server(t, "docker", "FLOWSHIP_TEST_DOCKER") }
+func engine(t testing.TB) string { return infratest.Server(t, "docker", "FLOWSHIP_TEST_DOCKER") }
 
 // open returns an infrastructure whose driver is closed with the test.
 func open(t *testing.T, opts dockerinfra.Options) (*launch.Infrastructure, *dockerinfra.Driver) {
@@ -64,11 +47,22 @@ func docker(t *testing.T, host string) *client.Client {
 	return api
 }
 
-// left are the containers of ours that the engine has. Of the tests that use an engine, none
-// runs at the same time as another.
+// testLabel is on the containers of these tests: those of other packages use the same engine at the
+// same time.
+const testLabel = "dev.flowship.test-dockerinfra"
+
+// variables are job variables of a test, which may add to them.
+func variables(more map[string]any) map[string]any {
+	all := map[string]any{"image": testImage, "image_pull_policy": "Never", "auto_remove": true, "labels": map[string]any{testLabel: "yes"}}
+	maps.Copy(all, more)
+	return all
+}
+
+// left are the containers of these tests that the engine has. Of the tests here, none runs at the
+// same time as another.
 func left(t *testing.T, host string) []string {
 	t.Helper()
-	list, err := docker(t, host).ContainerList(context.Background(), client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", dockerinfra.LabelJob)})
+	list, err := docker(t, host).ContainerList(context.Background(), client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", dockerinfra.LabelJob, testLabel)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,11 +80,9 @@ func nothingLeft(t *testing.T, host string) {
 	}
 }
 
-func configure(t *testing.T, infra *launch.Infrastructure, variables map[string]any) map[string]any {
+func configure(t *testing.T, infra *launch.Infrastructure, more map[string]any) map[string]any {
 	t.Helper()
-	all := map[string]any{"image": testImage, "image_pull_policy": "Never", "auto_remove": true}
-	maps.Copy(all, variables)
-	configuration, err := infra.Template().Resolve(all)
+	configuration, err := infra.Template().Resolve(variables(more))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +95,7 @@ func TestConformance(t *testing.T) {
 		infra, _ := open(t, dockerinfra.Options{Host: host})
 		return infra
 	}, infratest.Options{
-		Variables: map[string]any{"image": testImage, "image_pull_policy": "Never", "auto_remove": true},
+		Variables: variables(nil),
 		Inherited: "FLOWSHIP_TEST_INHERITED",
 		Files:     true,
 		Deadline:  deadline,

@@ -15,7 +15,8 @@
 //
 // A container that is not to be removed, as is the default, stays when it has ended, for "docker
 // logs" and the like. All containers bear labels ([LabelJob] and others) that tell whose they
-// are, and [Driver.Sweep] removes those whose program was killed.
+// are: what a killed program started, another one can find and see to its end, and
+// [Driver.Sweep] removes what nobody wants.
 //
 // The output is followed through broken connections, without a gap and without repetition. While
 // the engine restarts, [launch.Running.Wait] waits for it, for [Options.Patience].
@@ -29,6 +30,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -74,78 +76,54 @@ const DefaultImage = "prefecthq/prefect:3.8.8-python3.12"
 
 // Driver implements [launch.Driver].
 type Driver struct {
-	opts    Options
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	watches sync.WaitGroup
+	opts Options
+	jobs *launch.Watches[*record] // by container
 
 	mu     sync.Mutex
-	engine *engine            // once it is known
-	owner  *owner             // once a container was made
-	owners map[string]*owner  // those whose containers were found
-	jobs   map[string]*record // by container: those under way, and those that ended lately
-	told   []string           // containers of those whose end somebody knows, the oldest first
+	engine *engine // once it is known
+	owner  *owner  // once a container was made
 }
-
-// remembered is how many jobs a driver knows after their end has been told.
-const remembered = 256
 
 // New returns a driver. The engine is sought with the first job.
 func New(opts *Options) *Driver {
-	d := &Driver{jobs: map[string]*record{}, owners: map[string]*owner{}}
+	d := &Driver{}
 	if opts != nil {
 		d.opts = *opts
 	}
 	if d.opts.Patience == 0 {
 		d.opts.Patience = 2 * time.Minute
 	}
-	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.jobs = launch.NewWatches(func(ctx context.Context, cid string, j *record) (*launch.Exit, error, bool) {
+		return (&watch{record: j, id: cid, patience: d.opts.Patience}).run(ctx)
+	})
 	return d
 }
-
-// errClosed is what those get who wait while the driver is closed.
-var errClosed = errors.New("the driver was closed")
 
 // Close ends all waiting. Containers go on; those whose end was not seen are left to
 // [Driver.Sweep].
 func (d *Driver) Close() error {
-	d.mu.Lock()
-	d.cancel() // from here on, no watch begins
-	d.mu.Unlock()
-	d.watches.Wait()
+	d.jobs.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	under := 0
-	for _, j := range d.jobs {
-		if !j.final {
-			under++
-		}
-	}
-	errs := []error{d.owner.release(under == 0)}
-	for _, o := range d.owners {
-		errs = append(errs, o.release(false))
-	}
-	d.owner, d.owners = nil, map[string]*owner{}
+	ours := slices.ContainsFunc(d.jobs.UnderWay(), func(j *record) bool { return !j.found })
+	errs := []error{d.owner.release(!ours)}
+	d.owner = nil
 	if d.engine != nil {
 		errs = append(errs, d.engine.api.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// record is what a driver knows of a job. Its fields are guarded by the driver, but for those
-// that the watch works with.
+// record is what a driver knows of a job. Only its watch changes it.
 type record struct {
-	job  *launch.Job // nil when somebody else started it
-	logs *logs       // nil without output
-	keep bool
+	engine *engine
+	take   []launch.File
+	logs   *logs // nil without output
+	keep   bool
+	// found says that another program started it.
+	found bool
 	// started says that the container has just been started: nobody need look.
 	started bool
-
-	done  chan struct{} // closed when the watch has ended
-	exit  *launch.Exit
-	err   error
-	final bool // otherwise a further watch may see more
-	told  bool
 }
 
 // Wait implements [launch.Driver]. A job that was never waited for is never forgotten; of the
@@ -155,98 +133,14 @@ func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := d.watched(ctx, e, cid)
-	if err != nil {
-		return nil, err
-	}
-	d.mu.Lock()
-	done := j.done
-	d.mu.Unlock()
-	select {
-	case <-done:
-	default:
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.remember(cid, j)
-	if j.exit == nil {
-		return nil, j.err
-	}
-	exit := *j.exit
-	return &exit, j.err
-}
-
-// watched returns the record of a container, under watch.
-func (d *Driver) watched(ctx context.Context, e *engine, cid string) (*record, error) {
-	d.mu.Lock()
-	j := d.jobs[cid]
-	d.mu.Unlock()
-	if j == nil {
-		found, err := d.lookUp(ctx, e, cid)
+	if _, known := d.jobs.Job(cid); !known {
+		j, _, err := d.lookUp(ctx, e, cid, nil)
 		if err != nil {
 			return nil, err
 		}
-		j = found
+		d.jobs.Add(cid, j)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if known := d.jobs[cid]; known != nil {
-		j = known
-	}
-	d.jobs[cid] = j
-	if d.ctx.Err() != nil {
-		return nil, errClosed
-	}
-	if j.done != nil {
-		select {
-		case <-j.done:
-			if j.final {
-				return j, nil
-			}
-		default:
-			return j, nil
-		}
-	}
-	d.watch(e, cid, j)
-	return j, nil
-}
-
-// watch begins to watch a container; the caller holds the lock.
-func (d *Driver) watch(e *engine, cid string, j *record) {
-	done := make(chan struct{})
-	j.done, j.exit, j.err = done, nil, nil
-	w := &watch{engine: e, id: cid, record: j, patience: d.opts.Patience}
-	d.watches.Go(func() {
-		exit, err, final := w.run(d.ctx)
-		if d.ctx.Err() != nil && !final {
-			err = errClosed
-		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		j.exit, j.err, j.final = exit, err, final
-		if final {
-			j.job, j.logs = nil, nil // it is remembered, what it held need not be
-		}
-		close(done)
-	})
-}
-
-// remember notes that the end of a job has been told, and forgets the job of which that is
-// longest ago. The caller holds the lock.
-func (d *Driver) remember(cid string, j *record) {
-	if j.told || !j.final {
-		return
-	}
-	j.told = true
-	if d.told = append(d.told, cid); len(d.told) > remembered {
-		delete(d.jobs, d.told[0])
-		d.told = d.told[1:]
-	}
+	return d.jobs.Wait(ctx, cid)
 }
 
 // Stop implements [launch.Driver]. The engine sends the image's stop signal, which is SIGTERM
@@ -267,54 +161,6 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 		return context.Cause(ctx)
 	}
 	return e.fault(err)
-}
-
-// Find implements [launch.Driver]. Containers that other programs started, Prefect's worker
-// among them, are found as well; then their end is waited for without their output. Once it has
-// found a container of a killed program, nobody else's [Driver.Sweep] removes it.
-func (d *Driver) Find(ctx context.Context, id string) error {
-	e, cid, err := d.container(id)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	known := d.jobs[cid] != nil
-	d.mu.Unlock()
-	if known {
-		return nil
-	}
-	j, err := d.lookUp(ctx, e, cid)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.jobs[cid] == nil {
-		d.jobs[cid] = j
-	}
-	return nil
-}
-
-// lookUp makes the record of a container that this driver did not make.
-func (d *Driver) lookUp(ctx context.Context, e *engine, cid string) (*record, error) {
-	r, err := e.api.ContainerInspect(ctx, cid, client.ContainerInspectOptions{})
-	switch {
-	case errdefs.IsNotFound(err):
-		return nil, launch.ErrNotFound
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case err != nil:
-		return nil, e.fault(err)
-	}
-	var labels map[string]string
-	if r.Container.Config != nil {
-		labels = r.Container.Config.Labels
-	}
-	if err := d.adopt(labels[LabelOwner]); err != nil {
-		return nil, err
-	}
-	_, keep := labels[LabelKeep]
-	return &record{keep: keep || labels[LabelJob] == ""}, nil
 }
 
 var containerID = regexp.MustCompile(`^[0-9a-f]{64}$`)

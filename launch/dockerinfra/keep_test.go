@@ -14,6 +14,7 @@ import (
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/dockerinfra"
+	"github.com/flowship/flowship/launch/infratest"
 )
 
 func inspect(t *testing.T, host string, r *launch.Running) container.InspectResponse {
@@ -59,7 +60,7 @@ func TestKept(t *testing.T) {
 		t.Error(err)
 	}
 	later, _ := open(t, dockerinfra.Options{Host: host})
-	found, err := later.Find(t.Context(), jobs[0].ID())
+	found, err := later.Find(t.Context(), jobs[0].ID(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,19 +75,73 @@ func TestKept(t *testing.T) {
 		t.Errorf("exit %+v", exit)
 	}
 	third, _ := open(t, dockerinfra.Options{Host: host})
-	if _, err := third.Find(t.Context(), jobs[0].ID()); !errors.Is(err, launch.ErrNotFound) {
+	if _, err := third.Find(t.Context(), jobs[0].ID(), nil); !errors.Is(err, launch.ErrNotFound) {
 		t.Errorf("find: %v", err)
 	}
 }
 
+// A job whose program is gone is seen to its end by another, which gets all of its output and its
+// files; one that leaves in between does not keep the next one from that.
+func TestTakenUp(t *testing.T) {
+	host := engine(t)
+	dir := t.TempDir()
+	infra, gone := open(t, dockerinfra.Options{Host: host, Dir: dir})
+	r := start(t, infra, launch.Job{Configuration: configure(t, infra, nil), Command: sh("echo one; echo two >&2; until test -e /go; do sleep 0.05; done; echo three; echo 7 >/result")})
+	if err := gone.Close(); err != nil {
+		t.Error(err)
+	}
+	infra, _ = open(t, dockerinfra.Options{Host: host, Dir: dir})
+	var first infratest.Output
+	opts := &launch.FindOptions{Stdout: &first, Stderr: &first}
+	found, err := infra.Find(t.Context(), r.ID(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, leave := context.WithCancel(t.Context())
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		found.Wait(left)
+	}()
+	until(t, "it gets the output", func() bool { return strings.Contains(first.String(), "two") })
+	leave()
+	<-waited
+	var stdout, stderr infratest.Output
+	result := filepath.Join(t.TempDir(), "result")
+	opts = &launch.FindOptions{Stdout: &stdout, Stderr: &stderr, Take: []launch.File{{Path: "/result", Source: result}}}
+	if found, err = infra.Find(t.Context(), r.ID(), opts); err != nil || found.Ended() {
+		t.Fatalf("ended %v, %v", found.Ended(), err)
+	}
+	exec, err := docker(t, host).ExecCreate(t.Context(), cid(r), client.ExecCreateOptions{Cmd: []string{"touch", "/go"}})
+	if err == nil {
+		_, err = docker(t, host).ExecStart(t.Context(), exec.ID, client.ExecStartOptions{Detach: true})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if exit := wait(t, found); exit.Code != 0 {
+		t.Errorf("exit %+v", exit)
+	}
+	content, err := os.ReadFile(result)
+	if err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"one\nthree\n", "two\n", "7\n"}, []string{stdout.String(), stderr.String(), string(content)}); diff != "" {
+		t.Errorf("output, errors, file (-want +got):\n%s", diff)
+	}
+	if _, err := infra.Find(t.Context(), r.ID(), &launch.FindOptions{}); !errors.Is(err, launch.ErrNotFound) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
 // What a program leaves that ends before its jobs, the next one sweeps, but for what is to stay
-// and what it has found.
+// and what it is to spare.
 func TestSweep(t *testing.T) {
 	host := engine(t)
 	dir := t.TempDir()
 	infra, crashed := open(t, dockerinfra.Options{Host: host, Dir: dir})
 	job := func(infra *launch.Infrastructure, keep bool, source string) *launch.Running {
-		r := start(t, infra, launch.Job{Configuration: configure(t, infra, map[string]any{"auto_remove": !keep}), Command: sh(source)})
+		r := start(t, infra, launch.Job{Labels: map[string]string{"prefect.io/flow-run-id": source}, Configuration: configure(t, infra, map[string]any{"auto_remove": !keep}), Command: sh(source)})
 		t.Cleanup(func() {
 			docker(t, host).ContainerRemove(context.Background(), cid(r), client.ContainerRemoveOptions{Force: true})
 		})
@@ -97,9 +152,9 @@ func TestSweep(t *testing.T) {
 
 	living, driver := open(t, dockerinfra.Options{Host: host, Dir: dir})
 	theirs := job(living, false, forever)
-	sweep := func(want ...string) {
+	sweep := func(spared string, want ...string) {
 		t.Helper()
-		swept, err := driver.Sweep(t.Context())
+		swept, err := driver.Sweep(t.Context(), func(label func(string) string) bool { return label("prefect.io/flow-run-id") == spared })
 		if err != nil {
 			t.Error(err)
 		}
@@ -115,19 +170,12 @@ func TestSweep(t *testing.T) {
 			t.Errorf("swept (-want +got):\n%s", diff)
 		}
 	}
-	sweep() // both live
+	sweep("none") // both live
 	if err := crashed.Close(); err != nil {
 		t.Error(err)
 	}
-	adopting, adopter := open(t, dockerinfra.Options{Host: host, Dir: dir})
-	if _, err := adopting.Find(t.Context(), running.ID()); err != nil {
-		t.Error(err)
-	}
-	sweep() // somebody found one of them
-	if err := adopter.Close(); err != nil {
-		t.Error(err)
-	}
-	sweep(running.ID(), keptRunning.ID())
+	sweep(forever)
+	sweep("none", running.ID(), keptRunning.ID())
 	if c := inspect(t, host, keptRunning); c.State.Running {
 		t.Error("what is to be kept still runs")
 	}
@@ -135,7 +183,7 @@ func TestSweep(t *testing.T) {
 		t.Error("the container of one who lives was ended")
 	}
 	inspect(t, host, keptEnded)
-	sweep()
+	sweep("none")
 	if err := theirs.Stop(t.Context(), 0); err != nil {
 		t.Error(err)
 	}

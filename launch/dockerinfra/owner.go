@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
+
+	"github.com/flowship/flowship/launch"
 )
 
 // owner is a program that makes containers. It holds a lock on its file, whose name is on the
@@ -38,8 +40,8 @@ func (d *Driver) lockDir() string {
 func (d *Driver) own(e *engine) (*owner, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.ctx.Err() != nil {
-		return nil, errClosed
+	if err := d.jobs.Err(); err != nil {
+		return nil, err
 	}
 	if d.owner != nil {
 		return d.owner, nil
@@ -119,31 +121,14 @@ func seize(path string) (*owner, error) {
 	return o, nil
 }
 
-// adopt takes over the containers of an owner that is gone.
-func (d *Driver) adopt(name string) error {
-	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz234567") != "" {
-		return nil
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.owners[name] != nil || d.ctx.Err() != nil {
-		return nil
-	}
-	o, err := seize(filepath.Join(d.lockDir(), name+lockSuffix))
-	if o != nil {
-		d.owners[name] = o
-	}
-	return err
-}
-
-// Sweep removes what programs left on this engine that were killed, or ended before their jobs:
-// containers that run or were never started, and those that ended and were not to be kept. A
-// container that is to be kept is only ended. It returns the ids of the containers that it
-// removed or ended.
+// Sweep implements [launch.Sweeper]: it removes what programs left on this engine that were killed,
+// or ended before their jobs: containers that run or were never started, and those that ended and
+// were not to be kept. A container that is to be kept is only ended. It returns the ids of the
+// containers that it removed or ended.
 //
-// Only programs count whose [Options.Dir] is the same. Containers that [Driver.Find] found before
-// belong to this driver.
-func (d *Driver) Sweep(ctx context.Context) ([]string, error) {
+// Only programs count whose [Options.Dir] is the same. That another program has found a container
+// since is for spare to know.
+func (d *Driver) Sweep(ctx context.Context, spare launch.Spare) ([]string, error) {
 	e, err := d.connect()
 	if err != nil {
 		return nil, err
@@ -161,7 +146,7 @@ func (d *Driver) Sweep(ctx context.Context) ([]string, error) {
 		if gone == nil {
 			continue
 		}
-		ids, err := e.sweep(ctx, gone)
+		ids, err := e.sweep(ctx, gone, spare)
 		swept = append(swept, ids...)
 		if err != nil {
 			return swept, errors.Join(err, gone.release(false))
@@ -170,8 +155,8 @@ func (d *Driver) Sweep(ctx context.Context) ([]string, error) {
 	return swept, nil
 }
 
-// sweep removes the containers of one owner, and then its file.
-func (e *engine) sweep(ctx context.Context, gone *owner) ([]string, error) {
+// sweep removes the containers of one owner, and then its file unless some were spared.
+func (e *engine) sweep(ctx context.Context, gone *owner, spare launch.Spare) ([]string, error) {
 	host, err := os.ReadFile(gone.file.Name())
 	if err != nil {
 		return nil, err
@@ -186,11 +171,15 @@ func (e *engine) sweep(ctx context.Context, gone *owner) ([]string, error) {
 		return nil, e.fault(err)
 	}
 	var swept []string
+	spared := false
 	for _, c := range list.Items {
 		_, keep := c.Labels[LabelKeep]
 		ended := c.State == container.StateExited || c.State == container.StateDead
 		switch {
 		case keep && ended:
+			continue
+		case spare != nil && spare(func(name string) string { return c.Labels[dockerLabel(name)] }):
+			spared = true
 			continue
 		case keep && c.State != container.StateCreated:
 			now := 0
@@ -203,5 +192,5 @@ func (e *engine) sweep(ctx context.Context, gone *owner) ([]string, error) {
 		}
 		swept = append(swept, e.base+":"+c.ID)
 	}
-	return swept, gone.release(true)
+	return swept, gone.release(!spared)
 }

@@ -17,16 +17,19 @@ import (
 // watch waits for the end of one container.
 type watch struct {
 	*record
-	engine   *engine
 	id       string
 	patience time.Duration
 
 	code *int64 // that the engine told when the container ended
 }
 
-// run returns how the container ended. Not final is what may be seen later: the container goes
-// on, or nobody knows.
+// run returns how the container ended, as a [launch.WatchFunc] does.
 func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bool) {
+	defer func() {
+		if final {
+			w.take, w.logs = nil, nil // it is remembered, what it held need not be
+		}
+	}()
 	var silent time.Time // since when the engine has not answered
 	pause := backoff{}
 	if w.started {
@@ -148,9 +151,7 @@ func (w *watch) ended(ctx context.Context, c *container.InspectResponse) (*launc
 	}
 	exit := &launch.Exit{Code: c.State.ExitCode, Reason: reason(c)}
 	var errs []error
-	if w.job != nil {
-		errs = append(errs, w.engine.take(ctx, w.id, w.job.Take))
-	}
+	errs = append(errs, w.engine.take(ctx, w.id, w.take))
 	if !w.keep {
 		errs = append(errs, w.engine.remove(ctx, w.id))
 	}
@@ -208,7 +209,7 @@ func (w *watch) removed() (*launch.Exit, error, bool) {
 	if exit.Code != 0 {
 		exit.Reason = wasRemoved
 	}
-	if w.job != nil && len(w.job.Take) > 0 {
+	if len(w.take) > 0 {
 		return exit, errors.New(wasRemoved + " before its files were taken"), true
 	}
 	return exit, nil, true

@@ -19,11 +19,11 @@ import (
 const forever = `trap 'echo cleaned; exit 5' INT TERM; echo ready; while :; do sleep 0.02; done`
 
 // forever starts it, and returns when it can be stopped.
-func (s *suite) forever(source string, args ...string) (*launch.Running, *sink) {
+func (s *suite) forever(source string, args ...string) (*launch.Running, *Output) {
 	s.Helper()
-	out := &sink{}
+	out := &Output{}
 	r := s.start(launch.Job{Command: script(source, args...), Stdout: out})
-	s.until("the job is ready", out.says("ready"))
+	s.until("the job is ready", out.Says("ready"))
 	return r, out
 }
 
@@ -150,7 +150,7 @@ func (s *suite) waiters() {
 
 func (s *suite) find() {
 	r, _ := s.forever(forever)
-	found, err := s.infra.Find(s.ctx, r.ID())
+	found, err := s.infra.Find(s.ctx, r.ID(), nil)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func (s *suite) find() {
 		s.Errorf("exit %+v", exit)
 	}
 	for _, id := range []string{"", "nonesuch", "1", "-1", "../x"} {
-		if _, err := s.infra.Find(s.ctx, id); !errors.Is(err, launch.ErrNotFound) {
+		if _, err := s.infra.Find(s.ctx, id, nil); !errors.Is(err, launch.ErrNotFound) {
 			s.Errorf("find %q: %v, want ErrNotFound", id, err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/infratest"
 	"github.com/flowship/flowship/launch/kubernetesinfra"
 )
 
@@ -114,7 +115,7 @@ func TestLogStreamBreaks(t *testing.T) {
 		return w
 	})
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: through})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh(counting), Stdout: &out})
 	if exit := wait(t, r); exit.Code != 5 {
 		t.Errorf("exit %+v", exit)
@@ -179,7 +180,7 @@ func TestWatchExpires(t *testing.T) {
 		return nil
 	})
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: through})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh(counting), Stdout: &out})
 	if exit := wait(t, r); exit.Code != 5 {
 		t.Errorf("exit %+v", exit)
@@ -204,7 +205,7 @@ func TestServerRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh(counting), Stdout: &out})
 	until(t, "it has begun", func() bool { return strings.Contains(out.String(), "line 5\n") })
 	if err := supervisor.Signal(syscall.SIGHUP); err != nil {
@@ -235,11 +236,11 @@ func TestServerStaysAway(t *testing.T) {
 	away.Store(true)
 	// The watches that have begun go on; a second driver has none.
 	other, _ := open(t, kubernetesinfra.Options{Kubeconfig: through, Patience: time.Second})
-	if _, err := other.Find(t.Context(), r.ID()); err == nil || errors.Is(err, launch.ErrNotFound) || !strings.Contains(err.Error(), `the Kubernetes cluster at "http://127.0.0.1:`) {
+	if _, err := other.Find(t.Context(), r.ID(), nil); err == nil || errors.Is(err, launch.ErrNotFound) || !strings.Contains(err.Error(), `the Kubernetes cluster at "http://127.0.0.1:`) {
 		t.Errorf("find: %v", err)
 	}
 	away.Store(false)
-	found, err := other.Find(t.Context(), r.ID())
+	found, err := other.Find(t.Context(), r.ID(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +262,7 @@ func TestFoundAgain(t *testing.T) {
 	namespace := a.namespace()
 	first := kubernetesinfra.New(&kubernetesinfra.Options{Kubeconfig: file})
 	infra := launch.New(kubernetesinfra.Type, first)
-	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh(`trap 'exit 6' TERM; while :; do sleep 0.05; done`), Env: []string{"PREFECT_API_KEY=k"}})
+	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh(`echo ready; trap 'exit 6' TERM; while :; do sleep 0.05; done`), Env: []string{"PREFECT_API_KEY=k"}})
 	waited := make(chan error, 1)
 	go func() {
 		_, err := r.Wait(context.Background())
@@ -281,15 +282,24 @@ func TestFoundAgain(t *testing.T) {
 		t.Errorf("the first one: %v", err)
 	}
 	second, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	found, err := second.Find(t.Context(), r.ID())
+	var out infratest.Output
+	found, err := second.Find(t.Context(), r.ID(), &launch.FindOptions{Stdout: &out})
 	if err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		_, err := found.Wait(context.Background())
+		waited <- err
+	}()
+	until(t, "the output comes", func() bool { return out.String() == "ready\n" })
 	if err := found.Stop(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if exit := wait(t, found); exit.Code != 6 {
 		t.Errorf("exit %+v", exit)
+	}
+	if err := <-waited; err != nil {
+		t.Error(err)
 	}
 	until(t, "nothing is left", func() bool { return len(a.jobs(namespace))+len(a.secrets(namespace)) == 0 })
 }

@@ -279,10 +279,18 @@ func (p *process) signal(s os.Signal) error {
 	return signalGroup(p.cmd.Process, s)
 }
 
-// Find implements [launch.Driver].
-func (d *Driver) Find(_ context.Context, id string) error {
-	_, err := d.find(id)
-	return err
+// Find implements [launch.Driver]. Only those processes are found that this driver started.
+func (d *Driver) Find(_ context.Context, id string, _ *launch.FindOptions) (ended bool, err error) {
+	p, err := d.find(id)
+	if err != nil {
+		return false, err
+	}
+	select {
+	case <-p.ended:
+		return true, nil
+	default:
+		return false, nil
+	}
 }
 
 func (d *Driver) find(id string) (*process, error) {

@@ -261,7 +261,7 @@ func TestFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := infra.Find(t.Context(), r.ID())
+	found, err := infra.Find(t.Context(), r.ID(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestFind(t *testing.T) {
 		t.Error(err)
 	}
 	wait(t, found)
-	if _, err := infra.Find(t.Context(), r.ID()+"0"); !errors.Is(err, launch.ErrNotFound) {
+	if _, err := infra.Find(t.Context(), r.ID()+"0", nil); !errors.Is(err, launch.ErrNotFound) {
 		t.Errorf("find: %v, want ErrNotFound", err)
 	}
 }

@@ -29,8 +29,10 @@ type gate struct {
 
 func (g *gate) Start(context.Context, *launch.Job) (string, error) { return "job", g.closed }
 func (*gate) Stop(context.Context, string, time.Duration) error    { return nil }
-func (*gate) Find(context.Context, string) error                   { return nil }
 func (*gate) Template() *launch.Template                           { return nil }
+func (*gate) Find(context.Context, string, *launch.FindOptions) (bool, error) {
+	return false, launch.ErrNotFound
+}
 func (g *gate) Wait(ctx context.Context, _ string) (*launch.Exit, error) {
 	select {
 	case <-g.open:
