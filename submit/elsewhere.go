@@ -22,7 +22,7 @@ import (
 
 // Where jobs that do not see this machine's files find what is put into them.
 const (
-	jobProgram      = "/flowship/flowship"
+	jobProgram      = "/flowship/bin/flowship"
 	jobStore        = "/flowship/store"
 	jobCertificates = "/flowship/certificates.pem"
 	imageProgram    = "/usr/local/bin/flowship" // in images that flowship has built
@@ -67,7 +67,7 @@ func (c *Client) furnish(e *worker.Elsewhere) error {
 	if err != nil {
 		return err
 	}
-	e.Program, e.Files = jobProgram, []launch.File{{Path: jobProgram, Source: program, Mode: 0o755}}
+	e.Program, e.Files = jobProgram, []launch.File{{Path: jobProgram, Source: program, Mode: 0o755, Shared: true}}
 	if c.onPrefect() && c.prefect.CertFile != "" && strings.HasPrefix(c.prefect.APIURL, "https:") {
 		e.CertFile = jobCertificates
 		e.Files = append(e.Files, launch.File{Path: jobCertificates, Source: c.prefect.CertFile, Mode: 0o644})
