@@ -24,6 +24,8 @@ type Resume struct {
 	Holder string // what the caller is to the run, see [orchestrator.Lease]
 	// IfEnded takes up only a run whose job has ended. Of another one it is noted that its job goes on.
 	IfEnded bool
+	// Taken, if not nil, is called when the run was taken up.
+	Taken func()
 }
 
 // Resume takes up a run that nobody looks after any more, and goes on with it as [Launcher.Launch]
@@ -59,6 +61,9 @@ func (l *Launcher) Resume(ctx context.Context, in Resume) (*End, error) {
 		return nil, wrapped(errors.Join(err, l.Runs.Release(whole, a.Launch.Lease)))
 	}
 	a.Run = now
+	if in.Taken != nil {
+		in.Taken()
+	}
 	var due *time.Time
 	if now.State.AwaitsRetry() {
 		due = &now.State.Scheduled

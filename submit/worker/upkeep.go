@@ -75,7 +75,7 @@ func (w *Worker) resume(ctx context.Context, id string) {
 		return
 	}
 	log := w.log.With("flow_run", run.ID, "name", run.Name)
-	end, err := w.launcher.Resume(ctx, Resume{ID: id, Holder: w.holder()})
+	end, err := w.launcher.Resume(ctx, Resume{ID: id, Holder: w.holder(), Taken: func() { log.Info("flow run was taken up") }})
 	if end == nil {
 		w.drop(id)
 		if _, told := w.unfound.LoadOrStore(id, nil); err != nil && !told {
@@ -84,7 +84,6 @@ func (w *Worker) resume(ctx context.Context, id string) {
 		return
 	}
 	w.unfound.Delete(id)
-	log.Info("flow run was taken up")
 	tell(log, end, err)
 	w.free(id)
 }
