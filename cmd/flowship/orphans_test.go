@@ -26,12 +26,13 @@ type harbour struct {
 	dir, program string
 	env          []string
 	variables    []string
+	gate         string // a command of the shell that succeeds when jobs are let go
 }
 
 func newHarbour(t *testing.T) *harbour {
 	t.Helper()
 	engine := docker(t)
-	h := &harbour{T: t, dir: t.TempDir(), variables: []string{"-v", "image=flowship-test:busybox", "-v", "image_pull_policy=Never", "-v", "auto_remove=true"}}
+	h := &harbour{T: t, dir: t.TempDir(), gate: "test -e /go", variables: []string{"-v", "image=flowship-test:busybox", "-v", "image_pull_policy=Never", "-v", "auto_remove=true"}}
 	h.program = filepath.Join(h.dir, "flowship")
 	for name, from := range map[string]string{"flowship": "flowship", "flowship-executor-linux-" + runtime.GOARCH: "flowship-executor"} {
 		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(h.dir, name), "../"+from)
@@ -46,8 +47,8 @@ func newHarbour(t *testing.T) *harbour {
 }
 
 // job is a command that says before, waits until it is let go, says after and results in 7.
-func job(rest string) []string {
-	return []string{"--", "sh", "-c", `echo before; until test -e /go; do sleep 0.02; done; echo after; echo 7 >"$FLOWSHIP_RESULT"; ` + rest}
+func (h *harbour) job(rest string) []string {
+	return []string{"--", "sh", "-c", `echo before; until ` + h.gate + `; do sleep 0.02; done; echo after; echo 7 >"$FLOWSHIP_RESULT"; ` + rest}
 }
 
 func (h *harbour) command(args ...string) *exec.Cmd {
@@ -215,7 +216,7 @@ func (h *harbour) wantDone(names ...string) {
 func TestLauncherIsKilled(t *testing.T) {
 	h := newHarbour(t)
 	// One who waits takes it up.
-	direct := h.launched("run", "direct", job(""))
+	direct := h.launched("run", "direct", h.job(""))
 	h.began(1, "direct")
 	h.kill(direct)
 	if got := h.inspect("direct").State.Type; got != "RUNNING" {
@@ -235,7 +236,7 @@ func TestLauncherIsKilled(t *testing.T) {
 	h.wantDone("direct")
 
 	// It has ended when somebody looks.
-	if err := h.launched("submit", "later", job("")).Wait(); err != nil {
+	if err := h.launched("submit", "later", h.job("")).Wait(); err != nil {
 		t.Fatal(err)
 	}
 	h.began(1, "later")
@@ -249,12 +250,12 @@ func TestLauncherIsKilled(t *testing.T) {
 	h.wantDone("later")
 
 	// It is cancelled.
-	cancelled := h.launched("run", "cancelled", job(""))
+	cancelled := h.launched("run", "cancelled", h.job(""))
 	h.began(1, "cancelled")
 	h.kill(cancelled)
 	h.flowship("flow-run", "cancel", "cancelled")
 	// Its container is removed under it.
-	removed := h.launched("run", "removed", job(""))
+	removed := h.launched("run", "removed", h.job(""))
 	h.began(1, "removed")
 	h.kill(removed)
 	h.docker(append([]string{"rm", "--force"}, h.containers("removed")...)...)
@@ -268,7 +269,7 @@ func TestLauncherIsKilled(t *testing.T) {
 	}
 
 	// It is run again as if nothing had happened.
-	again := h.launched("run", "again", job(`test -e "$FLOWSHIP_PARAMETERS_FILE"; exit 3`), "--retries", "1")
+	again := h.launched("run", "again", h.job(`test -e "$FLOWSHIP_PARAMETERS_FILE"; exit 3`), "--retries", "1")
 	h.began(1, "again")
 	h.kill(again)
 	waiting = h.command("flow-run", "wait", "again")
@@ -306,7 +307,7 @@ func TestWorkerIsKilled(t *testing.T) {
 	}
 	names := []string{"first", "second", "third"}
 	for _, name := range names {
-		if err := h.launched("submit-to-work-pool", name, job("")).Wait(); err != nil {
+		if err := h.launched("submit-to-work-pool", name, h.job("")).Wait(); err != nil {
 			t.Fatal(err)
 		}
 	}
