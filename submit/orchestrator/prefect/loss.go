@@ -164,50 +164,6 @@ func (c *Client) elsewhere(ctx context.Context, run *flowRun) (bool, error) {
 	return err == nil && pool.Type != orchestrator.PlatformProcess, err
 }
 
-// settleTime is how long a server may take to write labels for which others do not wait.
-const settleTime = 250 * time.Millisecond
-
-// TakeUp implements [orchestrator.Resumer]. The server knows no leases: who takes one looks whether
-// somebody else has as well, and then gives it up again, so that of several none may get the run
-// at first. They come back.
-func (c *Client) TakeUp(ctx context.Context, flowRunID string, lease orchestrator.Lease) (bool, error) {
-	taken, err := c.takeUp(ctx, flowRunID, lease)
-	if err != nil {
-		return false, about("flow run", flowRunID, fmt.Errorf("take it up: %w", err))
-	}
-	return taken, nil
-}
-
-func (c *Client) takeUp(ctx context.Context, id string, lease orchestrator.Lease) (bool, error) {
-	run, err := c.read(ctx, id)
-	if err != nil {
-		return false, err
-	}
-	v, err := c.judge(ctx, run)
-	if err != nil || !v.abandoned {
-		return false, err
-	}
-	mine := leaseLabel(lease)
-	if err := c.write(ctx, run.ID, map[string]string{mine: c.expiry(lease), labelDoubt: ""}); err != nil {
-		return false, err
-	}
-	if err := c.wait(ctx, settleTime); err != nil {
-		return false, err
-	}
-	if run, err = c.read(ctx, id); err != nil {
-		return false, err
-	}
-	written := run.Labels[mine] != ""
-	delete(run.Labels, mine)
-	// An executor that was silent for long may be among them, and have come back.
-	held := slices.ContainsFunc(run.Labels.signs(), func(s sign) bool { return !s.released && s.at.After(c.now()) })
-	if held || !written || !run.current().UnderWay() {
-		return false, c.write(ctx, run.ID, map[string]string{mine: ""})
-	}
-	c.leases.add(run.ID, lease)
-	return true, nil
-}
-
 // earlierLife is how much older than the state of its run a sign may be that still belongs to it:
 // the clock of the server is known to a few seconds.
 const earlierLife = staleness
