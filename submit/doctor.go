@@ -145,6 +145,23 @@ func (e *examination) workPool(ctx context.Context, name string) {
 		return
 	}
 	e.add("work pool", FindingOK, fmt.Sprintf("%s, of type %s", pool.Name, pool.Type), "")
+	e.platform(ctx, pool.Type)
+}
+
+// platform looks at where the runs of a work pool would be launched from here.
+func (e *examination) platform(ctx context.Context, poolType string) {
+	infra, err := e.infrastructure(poolType)
+	if err != nil {
+		e.add(poolType, FindingWarning, err.Error(), "leave its runs to Prefect's own workers: flowship submit-to-work-pool")
+		return
+	}
+	said, err := infra.Examine(ctx)
+	switch {
+	case err != nil:
+		e.add(poolType, FindingWarning, err.Error(), "run and submit need it; submit-to-work-pool leaves runs to a worker that has it")
+	case said != "":
+		e.add(poolType, FindingOK, said, "")
+	}
 }
 
 // store puts an object, reads it back and deletes it.

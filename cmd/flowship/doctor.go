@@ -16,9 +16,9 @@ func newDoctorCommand(c *console) *cobra.Command {
 		Use:   "doctor [--pool NAME | --url URL]",
 		Short: "Look for what is in the way of running something",
 		Long: `Doctor checks whether the home can be written to, the database opens, and the store of
-the work pool can be written to and read, with which credentials; whether this
-machine's clock is right; and which Python, uv and go there are. It stores a small
-object and deletes it again. It exits 5 when something failed; a warning is about
+the work pool can be written to and read, with which credentials; whether the container
+engine or cluster of the work pool answers; whether this machine's clock is right; and
+which Python, uv and go there are. It stores a small object and deletes it again. It exits 5 when something failed; a warning is about
 what only some flows need.
 
 JSON: [{"check", "status", "result", "what_to_do"}]; a status is ok, warning or

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/dockerinfra"
+	"github.com/flowship/flowship/launch/infratest"
 )
 
 // What the configuration says is what the container has.
@@ -51,7 +52,7 @@ func TestConfiguration(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			infra, _ := open(t, dockerinfra.Options{Host: host})
-			var stdout, stderr output
+			var stdout, stderr infratest.Output
 			wait(t, start(t, infra, launch.Job{Configuration: configure(t, infra, test.variables), Command: test.command, Stdout: &stdout, Stderr: &stderr}))
 			if diff := cmp.Diff(test.stdout, stdout.String()); diff != "" {
 				t.Errorf("standard output (-want +got):\n%s", diff)
@@ -72,7 +73,7 @@ func TestFilesForOthers(t *testing.T) {
 	if err := os.WriteFile(source, []byte("given\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var stdout output
+	var stdout infratest.Output
 	wait(t, start(t, infra, launch.Job{
 		Configuration: configure(t, infra, map[string]any{"container_create_kwargs": map[string]any{"user": "1234"}}),
 		Command:       sh(`cat /flowship/in/file /tmp/file; stat -c '%a %n' /flowship /flowship/in /tmp`),

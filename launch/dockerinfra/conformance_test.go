@@ -3,8 +3,6 @@ package dockerinfra_test
 import (
 	"context"
 	"maps"
-	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,22 +19,7 @@ const testImage = "flowship-test:busybox"
 
 const deadline = 20 * time.Second
 
-// server returns what testbed gives for a server, and skips the test where there is none.
-func server(t testing.TB, name, variable string) string {
-	t.Helper()
-	value := os.Getenv(variable)
-	if value != "" {
-		return value
-	}
-	listed := func(variable string) bool { return slices.Contains(strings.Split(os.Getenv(variable), ","), name) }
-	if !listed("FLOWSHIP_TEST_UNAVAILABLE") && (os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || listed("FLOWSHIP_TEST_SERVERS")) {
-		t.Fatalf("%s is not set", variable)
-	}
-	t.Skipf("needs go run ./cmd/testbed, which starts %s", name)
-	return ""
-}
-
-func engine(t testing.TB) string { return server(t, "docker", "FLOWSHIP_TEST_DOCKER") }
+func engine(t testing.TB) string { return infratest.Server(t, "docker", "FLOWSHIP_TEST_DOCKER") }
 
 // open returns an infrastructure whose driver is closed with the test.
 func open(t *testing.T, opts dockerinfra.Options) (*launch.Infrastructure, *dockerinfra.Driver) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/dockerinfra"
+	"github.com/flowship/flowship/launch/infratest"
 )
 
 // wire is a socket before the engine's, whose connections can be cut.
@@ -109,7 +110,7 @@ func TestCut(t *testing.T) {
 			w := newWire(t, host)
 			infra, _ := open(t, dockerinfra.Options{Host: w.host})
 			const lines = 400
-			var out, errs output
+			var out, errs infratest.Output
 			r := start(t, infra, launch.Job{
 				Configuration: configure(t, infra, map[string]any{"container_create_kwargs": map[string]any{"tty": tty}}),
 				Command:       sh(fmt.Sprintf(`i=0; while [ $i -lt %d ]; do i=$((i+1)); echo $i; echo $i >&2; [ $((i%%20)) != 0 ] || sleep 0.05; done; exit 9`, lines)),
@@ -163,7 +164,7 @@ func TestEngineAway(t *testing.T) {
 	host := engine(t)
 	w := newWire(t, host)
 	infra, _ := open(t, dockerinfra.Options{Host: w.host})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, nil), Command: sh(`echo ready; trap 'echo bye; exit 4' TERM; while :; do sleep 0.05; done`), Stdout: &out})
 	until(t, "it is ready", func() bool { return strings.Contains(out.String(), "ready") })
 	w.cut(true)
@@ -183,7 +184,7 @@ func TestEngineGone(t *testing.T) {
 	host := engine(t)
 	w := newWire(t, host)
 	infra, _ := open(t, dockerinfra.Options{Host: w.host, Patience: 50 * time.Millisecond})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, nil), Command: sh(`echo ready; trap 'echo bye; exit 4' TERM; while :; do sleep 0.05; done`), Stdout: &out})
 	until(t, "it is ready", func() bool { return strings.Contains(out.String(), "ready") })
 	w.cut(true)

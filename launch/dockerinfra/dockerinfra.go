@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -75,53 +76,37 @@ const DefaultImage = "prefecthq/prefect:3.8.8-python3.12"
 
 // Driver implements [launch.Driver].
 type Driver struct {
-	opts    Options
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	watches sync.WaitGroup
+	opts Options
+	jobs *launch.Watches[*record] // by container
 
 	mu     sync.Mutex
-	engine *engine            // once it is known
-	owner  *owner             // once a container was made
-	jobs   map[string]*record // by container: those under way, and those that ended lately
-	told   []string           // containers of those whose end somebody knows, the oldest first
+	engine *engine // once it is known
+	owner  *owner  // once a container was made
 }
-
-// remembered is how many jobs a driver knows after their end has been told.
-const remembered = 256
 
 // New returns a driver. The engine is sought with the first job.
 func New(opts *Options) *Driver {
-	d := &Driver{jobs: map[string]*record{}}
+	d := &Driver{}
 	if opts != nil {
 		d.opts = *opts
 	}
 	if d.opts.Patience == 0 {
 		d.opts.Patience = 2 * time.Minute
 	}
-	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.jobs = launch.NewWatches(func(ctx context.Context, cid string, j *record) (*launch.Exit, error, bool) {
+		return (&watch{record: j, id: cid, patience: d.opts.Patience}).run(ctx)
+	})
 	return d
 }
-
-// errClosed is what those get who wait while the driver is closed.
-var errClosed = errors.New("the driver was closed")
 
 // Close ends all waiting. Containers go on; those whose end was not seen are left to
 // [Driver.Sweep].
 func (d *Driver) Close() error {
-	d.mu.Lock()
-	d.cancel() // from here on, no watch begins
-	d.mu.Unlock()
-	d.watches.Wait()
+	d.jobs.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	under := 0
-	for _, j := range d.jobs {
-		if !j.final && !j.found {
-			under++
-		}
-	}
-	errs := []error{d.owner.release(under == 0)}
+	ours := slices.ContainsFunc(d.jobs.UnderWay(), func(j *record) bool { return !j.found })
+	errs := []error{d.owner.release(!ours)}
 	d.owner = nil
 	if d.engine != nil {
 		errs = append(errs, d.engine.api.Close())
@@ -129,25 +114,16 @@ func (d *Driver) Close() error {
 	return errors.Join(errs...)
 }
 
-// record is what a driver knows of a job. Its fields are guarded by the driver, but for those
-// that the watch works with.
+// record is what a driver knows of a job. Only its watch changes it.
 type record struct {
-	take []launch.File
-	logs *logs // nil without output
-	keep bool
+	engine *engine
+	take   []launch.File
+	logs   *logs // nil without output
+	keep   bool
 	// found says that another program started it.
 	found bool
 	// started says that the container has just been started: nobody need look.
 	started bool
-
-	done  chan struct{}      // closed when the watch has ended
-	leave context.CancelFunc // ends the watch
-	exit  *launch.Exit
-	err   error
-	final bool // otherwise a further watch may see more
-	// replaced says that the container was found again: another record is watched instead.
-	replaced bool
-	told     bool
 }
 
 // Wait implements [launch.Driver]. A job that was never waited for is never forgotten; of the
@@ -157,116 +133,14 @@ func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := d.outlast(ctx, e, cid)
-	if err != nil {
-		return nil, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.remember(cid, j)
-	if j.exit == nil {
-		return nil, j.err
-	}
-	exit := *j.exit
-	return &exit, j.err
-}
-
-// outlast returns the record of a container when its watch has ended.
-func (d *Driver) outlast(ctx context.Context, e *engine, cid string) (*record, error) {
-	for {
-		j, err := d.watched(ctx, e, cid)
+	if _, known := d.jobs.Job(cid); !known {
+		j, _, err := d.lookUp(ctx, e, cid, nil)
 		if err != nil {
 			return nil, err
 		}
-		d.mu.Lock()
-		done := j.done
-		d.mu.Unlock()
-		select {
-		case <-done:
-		default:
-			select {
-			case <-done:
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
-		}
-		d.mu.Lock()
-		replaced := j.replaced && !j.final
-		d.mu.Unlock()
-		if !replaced {
-			return j, nil
-		}
+		d.jobs.Add(cid, j)
 	}
-}
-
-// watched returns the record of a container, under watch.
-func (d *Driver) watched(ctx context.Context, e *engine, cid string) (*record, error) {
-	d.mu.Lock()
-	j := d.jobs[cid]
-	d.mu.Unlock()
-	if j == nil {
-		found, _, err := d.lookUp(ctx, e, cid, nil)
-		if err != nil {
-			return nil, err
-		}
-		j = found
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if known := d.jobs[cid]; known != nil {
-		j = known
-	}
-	d.jobs[cid] = j
-	if d.ctx.Err() != nil {
-		return nil, errClosed
-	}
-	if j.done != nil {
-		select {
-		case <-j.done:
-			if j.final {
-				return j, nil
-			}
-		default:
-			return j, nil
-		}
-	}
-	d.watch(e, cid, j)
-	return j, nil
-}
-
-// watch begins to watch a container; the caller holds the lock.
-func (d *Driver) watch(e *engine, cid string, j *record) {
-	ctx, leave := context.WithCancel(d.ctx)
-	done := make(chan struct{})
-	j.done, j.leave, j.exit, j.err = done, leave, nil, nil
-	w := &watch{engine: e, id: cid, record: j, patience: d.opts.Patience}
-	d.watches.Go(func() {
-		defer leave()
-		exit, err, final := w.run(ctx)
-		if d.ctx.Err() != nil && !final {
-			err = errClosed
-		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		j.exit, j.err, j.final = exit, err, final
-		if final {
-			j.take, j.logs = nil, nil // it is remembered, what it held need not be
-		}
-		close(done)
-	})
-}
-
-// remember notes that the end of a job has been told, and forgets the job of which that is
-// longest ago. The caller holds the lock.
-func (d *Driver) remember(cid string, j *record) {
-	if j.told || !j.final {
-		return
-	}
-	j.told = true
-	if d.told = append(d.told, cid); len(d.told) > remembered {
-		delete(d.jobs, d.told[0])
-		d.told = d.told[1:]
-	}
+	return d.jobs.Wait(ctx, cid)
 }
 
 // Stop implements [launch.Driver]. The engine sends the image's stop signal, which is SIGTERM

@@ -1,7 +1,6 @@
 package dockerinfra_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,52 +18,20 @@ import (
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/dockerinfra"
+	"github.com/flowship/flowship/launch/infratest"
 )
-
-// output collects what a job writes.
-type output struct {
-	mu   sync.Mutex
-	data bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.data.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.data.String()
-}
 
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
+	infratest.Until(t.Context(), t, deadline, what, done)
 }
-
-func sh(source string) []string { return []string{"sh", "-c", source} }
 
 func start(t *testing.T, infra *launch.Infrastructure, job launch.Job) *launch.Running {
 	t.Helper()
-	r, err := infra.Start(t.Context(), job)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Stop(context.Background(), 0) })
-	return r
+	return infratest.Start(t.Context(), t, infra, deadline, job)
 }
+
+func sh(source string) []string { return []string{"sh", "-c", source} }
 
 func wait(t *testing.T, r *launch.Running) *launch.Exit {
 	t.Helper()
@@ -146,7 +112,7 @@ func guarded(t *testing.T, registry string) string {
 }
 
 func TestPull(t *testing.T) {
-	host, registry := engine(t), server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
+	host, registry := engine(t), infratest.Server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
 	t.Setenv("DOCKER_CONFIG", t.TempDir()) // nobody has logged in
 	there, here := registry+"/flow/ship:1", registry+"/flow/here:1"
 	push(t, host, there)
@@ -187,7 +153,7 @@ func TestPull(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			infra, _ := open(t, dockerinfra.Options{Host: host})
 			configuration := configure(t, infra, map[string]any{"image": test.image, "image_pull_policy": test.policy, "registry_credentials": test.credentials})
-			var notes output
+			var notes infratest.Output
 			r, err := infra.Start(t.Context(), launch.Job{Configuration: configuration, Command: sh("exit 3"), Stderr: &notes})
 			said := notes.String()
 			switch {
@@ -253,7 +219,7 @@ func TestEndedFromOutside(t *testing.T) {
 				for name, value := range test.variables {
 					variables[name] = value
 				}
-				var out output
+				var out infratest.Output
 				r := start(t, infra, launch.Job{Configuration: configure(t, infra, variables), Command: sh(test.source), Stdout: &out})
 				until(t, "it is ready", func() bool { return strings.Contains(out.String(), "ready") })
 				if test.do != nil {

@@ -18,32 +18,14 @@ func (d *Driver) Find(ctx context.Context, id string, opts *launch.FindOptions) 
 	if err != nil {
 		return false, err
 	}
-	d.mu.Lock()
-	known := d.jobs[cid]
-	if known != nil && !known.found {
-		defer d.mu.Unlock()
-		return known.final, nil
+	if known, ok := d.jobs.Job(cid); ok && !known.found {
+		return d.jobs.Ended(cid), nil
 	}
-	d.mu.Unlock()
 	j, ended, err := d.lookUp(ctx, e, cid, opts)
-	if err != nil || !opts.Wants() {
-		return ended, err
+	if err == nil && opts.Wants() {
+		d.jobs.Replace(cid, j)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for d.jobs[cid] != nil && d.jobs[cid].done != nil { // somebody watches it for others
-		old := d.jobs[cid]
-		old.replaced = true
-		old.leave()
-		d.mu.Unlock()
-		<-old.done
-		d.mu.Lock()
-		if d.jobs[cid] == old {
-			delete(d.jobs, cid)
-		}
-	}
-	d.jobs[cid] = j
-	return ended, nil
+	return ended, err
 }
 
 // lookUp makes the record of a container that this driver did not make.
@@ -62,7 +44,7 @@ func (d *Driver) lookUp(ctx context.Context, e *engine, cid string, opts *launch
 		config = &container.Config{}
 	}
 	_, keep := config.Labels[LabelKeep]
-	j = &record{found: true, keep: keep || config.Labels[LabelJob] == ""}
+	j = &record{engine: e, found: true, keep: keep || config.Labels[LabelJob] == ""}
 	if opts != nil {
 		j.logs, j.take = newLogs(opts.Stdout, opts.Stderr, config.Tty), opts.Take
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/dockerinfra"
+	"github.com/flowship/flowship/launch/infratest"
 )
 
 func inspect(t *testing.T, host string, r *launch.Running) container.InspectResponse {
@@ -90,7 +91,7 @@ func TestTakenUp(t *testing.T) {
 		t.Error(err)
 	}
 	infra, _ = open(t, dockerinfra.Options{Host: host, Dir: dir})
-	var first output
+	var first infratest.Output
 	opts := &launch.FindOptions{Stdout: &first, Stderr: &first}
 	found, err := infra.Find(t.Context(), r.ID(), opts)
 	if err != nil {
@@ -105,7 +106,7 @@ func TestTakenUp(t *testing.T) {
 	until(t, "it gets the output", func() bool { return strings.Contains(first.String(), "two") })
 	leave()
 	<-waited
-	var stdout, stderr output
+	var stdout, stderr infratest.Output
 	result := filepath.Join(t.TempDir(), "result")
 	opts = &launch.FindOptions{Stdout: &stdout, Stderr: &stderr, Take: []launch.File{{Path: "/result", Source: result}}}
 	if found, err = infra.Find(t.Context(), r.ID(), opts); err != nil || found.Ended() {

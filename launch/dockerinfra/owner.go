@@ -40,8 +40,8 @@ func (d *Driver) lockDir() string {
 func (d *Driver) own(e *engine) (*owner, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.ctx.Err() != nil {
-		return nil, errClosed
+	if err := d.jobs.Err(); err != nil {
+		return nil, err
 	}
 	if d.owner != nil {
 		return d.owner, nil

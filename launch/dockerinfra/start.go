@@ -50,26 +50,15 @@ func (d *Driver) Start(ctx context.Context, job *launch.Job) (string, error) {
 	if err != nil {
 		return "", errors.Join(err, p.undo(ctx, e, cid))
 	}
-	j := &record{take: job.Take, keep: p.keep, started: true}
+	j := &record{engine: e, take: job.Take, keep: p.keep, started: true}
 	if p.stream {
 		j.logs = newLogs(job.Stdout, job.Stderr, p.request.config.Tty)
 	}
-	if !d.register(e, cid, j) {
-		return "", errors.Join(errClosed, p.undo(ctx, e, cid))
+	d.jobs.Add(cid, j)
+	if err := d.jobs.Begin(cid); err != nil { // the driver was closed
+		return "", errors.Join(err, p.undo(ctx, e, cid))
 	}
 	return e.base + ":" + cid, nil
-}
-
-// register puts a new container under watch, unless the driver is closed.
-func (d *Driver) register(e *engine, cid string, j *record) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ctx.Err() != nil {
-		return false
-	}
-	d.jobs[cid] = j
-	d.watch(e, cid, j)
-	return true
 }
 
 // because is the cause of ctx, if it has ended, or else what the engine says.

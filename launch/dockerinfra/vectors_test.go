@@ -1,9 +1,7 @@
 package dockerinfra
 
 import (
-	"bufio"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -11,30 +9,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/infratest"
 )
 
 func vectorFile(name string) string { return filepath.Join("..", "..", "testdata", "vectors", name) }
 
 // The template is that of Prefect's Docker worker.
 func TestTemplate(t *testing.T) {
-	source, err := os.ReadFile(vectorFile("docker-template.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want, got any
-	if err := json.Unmarshal(source, &want); err != nil {
-		t.Fatal(err)
-	}
-	b, err := json.Marshal(New(nil).Template())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, &got); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("template (-Prefect +ours):\n%s", diff)
-	}
+	infratest.Template(t, New(nil).Template(), vectorFile("docker-template.json"))
 }
 
 type vector struct {
@@ -48,30 +30,13 @@ type vector struct {
 }
 
 func TestVectors(t *testing.T) {
-	t.Chdir("/")
-	f, err := os.Open(vectorPath)
+	file, err := filepath.Abs(vectorFile("docker.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	n := 0
-	for ; lines.Scan(); n++ {
-		var v vector
-		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
-			t.Fatal(err)
-		}
-		if diff := check(t, &v); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", lines.Bytes(), diff)
-		}
-	}
-	if err := lines.Err(); err != nil || n < 100 {
-		t.Errorf("%d vectors, %v", n, err)
-	}
+	t.Chdir("/")
+	infratest.Vectors(t, file, 100, func(v *vector) string { return check(t, v) })
 }
-
-// vectorPath stays when the test goes to another directory.
-var vectorPath, _ = filepath.Abs(vectorFile("docker.jsonl"))
 
 // check returns how we differ.
 func check(t *testing.T, v *vector) string {

@@ -17,16 +17,19 @@ import (
 // watch waits for the end of one container.
 type watch struct {
 	*record
-	engine   *engine
 	id       string
 	patience time.Duration
 
 	code *int64 // that the engine told when the container ended
 }
 
-// run returns how the container ended. Not final is what may be seen later: the container goes
-// on, or nobody knows.
+// run returns how the container ended, as a [launch.WatchFunc] does.
 func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bool) {
+	defer func() {
+		if final {
+			w.take, w.logs = nil, nil // it is remembered, what it held need not be
+		}
+	}()
 	var silent time.Time // since when the engine has not answered
 	pause := backoff{}
 	if w.started {

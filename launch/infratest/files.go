@@ -43,7 +43,7 @@ func (s *suite) files() {
 		}
 		return
 	}
-	var out sink
+	var out Output
 	job.Stdout = &out
 	if exit := s.wait(s.start(job)); exit.Code != 3 || out.String() != "-rw-r-----\n" {
 		s.Errorf("exit %+v, mode %q", exit, out.String())

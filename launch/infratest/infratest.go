@@ -11,12 +11,10 @@
 package infratest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"maps"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -152,40 +150,7 @@ func (s *suite) wait(r *launch.Running) launch.Exit {
 // until waits for a condition.
 func (s *suite) until(what string, done func() bool) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, s.opts.Deadline)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			s.Fatalf("waited in vain until %s", what)
-		}
-	}
-}
-
-// sink collects output while it is looked at.
-type sink struct {
-	mu   sync.Mutex
-	data bytes.Buffer
-}
-
-func (o *sink) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.data.Write(p)
-}
-
-func (o *sink) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.data.String()
-}
-
-// says reports whether a job has written what it writes when it is ready.
-func (o *sink) says(word string) func() bool {
-	return func() bool { return strings.Contains(o.String(), word) }
+	Until(s.ctx, s, s.opts.Deadline, what, done)
 }
 
 func (s *suite) exit() {
@@ -197,7 +162,7 @@ func (s *suite) exit() {
 }
 
 func (s *suite) output() {
-	var out, errs sink
+	var out, errs Output
 	exit := s.wait(s.start(launch.Job{Command: script(`printf 'one\ntwo'; printf 'three' >&2; exit 3`), Stdout: &out, Stderr: &errs}))
 	if exit.Code != 3 {
 		s.Errorf("exit %+v", exit)
@@ -219,7 +184,7 @@ func (s *suite) output() {
 
 func (s *suite) longLine() {
 	const size = 10 << 20
-	var out sink
+	var out Output
 	s.wait(s.start(launch.Job{Command: script(`head -c "$1" /dev/zero | tr '\0' x; echo end`, "10485760"), Stdout: &out}))
 	got := out.String()
 	if x := strings.Count(got, "x"); x != size || !strings.HasSuffix(got, "xend\n") || len(got) != size+4 {
@@ -228,7 +193,7 @@ func (s *suite) longLine() {
 }
 
 func (s *suite) noOutput() {
-	var out, errs sink
+	var out, errs Output
 	configuration := s.configure(map[string]any{"stream_output": false})
 	exit := s.wait(s.start(launch.Job{Configuration: configuration, Command: script("echo out; echo err >&2; exit 4"), Stdout: &out, Stderr: &errs}))
 	if exit.Code != 4 || out.String()+errs.String() != "" {
@@ -237,7 +202,7 @@ func (s *suite) noOutput() {
 }
 
 func (s *suite) environment() {
-	var out sink
+	var out Output
 	s.wait(s.start(launch.Job{
 		Configuration: s.configure(map[string]any{"env": map[string]any{
 			"CONFIGURED": "a b", "BOTH": "configured", "COUNT": 3, "OFF": nil, "REVIVED": nil, "EMPTY": "",
@@ -253,7 +218,7 @@ func (s *suite) environment() {
 		return
 	}
 	const show = `eval "echo \${$1+set}"`
-	var with, without sink
+	var with, without Output
 	s.wait(s.start(launch.Job{Command: script(show, s.opts.Inherited), Stdout: &with}))
 	s.wait(s.start(launch.Job{
 		Configuration: s.configure(map[string]any{"env": map[string]any{s.opts.Inherited: nil}}),
@@ -265,7 +230,7 @@ func (s *suite) environment() {
 }
 
 func (s *suite) command() {
-	var out sink
+	var out Output
 	words := script(`for a; do printf '<%s>' "$a"; done`, "a b", "it's", `"`, `\`, "", "x\ny", "$HOME", "é")
 	s.wait(s.start(launch.Job{
 		Configuration: s.configure(map[string]any{"command": launch.Join(words)}),

@@ -19,11 +19,11 @@ import (
 const forever = `trap 'echo cleaned; exit 5' INT TERM; echo ready; while :; do sleep 0.02; done`
 
 // forever starts it, and returns when it can be stopped.
-func (s *suite) forever(source string, args ...string) (*launch.Running, *sink) {
+func (s *suite) forever(source string, args ...string) (*launch.Running, *Output) {
 	s.Helper()
-	out := &sink{}
+	out := &Output{}
 	r := s.start(launch.Job{Command: script(source, args...), Stdout: out})
-	s.until("the job is ready", out.says("ready"))
+	s.until("the job is ready", out.Says("ready"))
 	return r, out
 }
 

@@ -9,6 +9,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/infratest"
 	"github.com/flowship/flowship/launch/kubernetesinfra"
 )
 
@@ -18,7 +19,7 @@ func TestEndIsKnownAtOnce(t *testing.T) {
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh("sleep 1; echo bye; exit 7"), Stdout: &out})
 	until(t, "it says bye", func() bool { return strings.Contains(out.String(), "bye") })
 	begun := time.Now()
@@ -51,7 +52,7 @@ func BenchmarkJobs(b *testing.B) {
 				var all sync.WaitGroup
 				for range atOnce {
 					all.Go(func() {
-						r, err := infra.Start(b.Context(), launch.Job{Configuration: configuration, Command: sh("echo hello"), Env: env, Stdout: &output{}})
+						r, err := infra.Start(b.Context(), launch.Job{Configuration: configuration, Command: sh("echo hello"), Env: env, Stdout: &infratest.Output{}})
 						if err != nil {
 							b.Error(err)
 							return

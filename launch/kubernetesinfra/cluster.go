@@ -49,8 +49,8 @@ func (d *Driver) connect(config *clusterConfig) (*cluster, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.ctx.Err() != nil {
-		return nil, errClosed
+	if err := d.jobs.Err(); err != nil {
+		return nil, err
 	}
 	if c := d.clusters[key]; c != nil {
 		return c, nil

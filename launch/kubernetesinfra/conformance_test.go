@@ -1,14 +1,9 @@
 package kubernetesinfra_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"maps"
-	"os"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -33,17 +28,7 @@ const deadline = 60 * time.Second
 // kubeconfig returns the file that testbed gives, and skips the test where there is none.
 func kubeconfig(t testing.TB) string {
 	t.Helper()
-	const name, variable = "kubernetes", "FLOWSHIP_TEST_KUBECONFIG"
-	value := os.Getenv(variable)
-	if value != "" {
-		return value
-	}
-	listed := func(variable string) bool { return slices.Contains(strings.Split(os.Getenv(variable), ","), name) }
-	if !listed("FLOWSHIP_TEST_UNAVAILABLE") && (os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || listed("FLOWSHIP_TEST_SERVERS")) {
-		t.Fatalf("%s is not set", variable)
-	}
-	t.Skipf("needs go run ./cmd/testbed, which starts %s", name)
-	return ""
+	return infratest.Server(t, "kubernetes", "FLOWSHIP_TEST_KUBECONFIG")
 }
 
 // api is a client of the cluster, to look behind the driver's back.
@@ -139,21 +124,6 @@ func (a *api) secrets(namespace string) []string {
 	return a.count("/api/v1/namespaces/" + namespace + "/secrets")
 }
 
-func until(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
-}
-
 // open returns an infrastructure whose driver is closed with the test.
 func open(t testing.TB, opts kubernetesinfra.Options) (*launch.Infrastructure, *kubernetesinfra.Driver) {
 	t.Helper()
@@ -206,39 +176,17 @@ func within(configuration map[string]any, value any, path ...string) map[string]
 	return changed
 }
 
-func sh(source string) []string { return []string{"sh", "-c", source} }
-
-// output collects what a job writes.
-type output struct {
-	mu   sync.Mutex
-	data bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.data.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.data.String()
+func until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	infratest.Until(t.Context(), t, deadline, what, done)
 }
 
 func start(t testing.TB, infra *launch.Infrastructure, job launch.Job) *launch.Running {
 	t.Helper()
-	r, err := infra.Start(t.Context(), job)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), deadline)
-		defer cancel()
-		r.Stop(ctx, time.Nanosecond)
-	})
-	return r
+	return infratest.Start(t.Context(), t, infra, deadline, job)
 }
+
+func sh(source string) []string { return []string{"sh", "-c", source} }
 
 func waitFor(t testing.TB, r *launch.Running) (*launch.Exit, error) {
 	t.Helper()

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/infratest"
 	"github.com/flowship/flowship/launch/kubernetesinfra"
 )
 
@@ -128,7 +129,7 @@ func TestReason(t *testing.T) {
 			if test.path != "" {
 				configuration = within(configuration, test.value, strings.Fields(test.path)...)
 			}
-			var out output
+			var out infratest.Output
 			job := launch.Job{Configuration: configuration, Command: sh(test.command), Stdout: &out}
 			if test.command == "" {
 				job.Command = []string{"no-such-command"}
@@ -163,7 +164,7 @@ func TestTriesAgain(t *testing.T) {
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, map[string]any{"backoff_limit": 1}), Command: sh("echo try; exit 3"), Stdout: &out})
 	if exit := wait(t, r); exit.Code != 3 || out.String() != "try\ntry\n" {
 		t.Errorf("exit %+v, output %q", exit, out.String())
@@ -177,7 +178,7 @@ func TestStopTriesAgain(t *testing.T) {
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, map[string]any{"backoff_limit": 3}), Command: sh(forever), Stdout: &out})
 	until(t, "it is ready", func() bool { return out.String() == "ready\n" })
 	if err := r.Stop(t.Context(), time.Minute); err != nil {
@@ -216,7 +217,7 @@ func TestSecrets(t *testing.T) {
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{
 		Configuration: configure(t, infra, namespace, map[string]any{"env": map[string]any{"PREFECT_API_AUTH_STRING": "auth-$(HOME)-secret"}}),
 		Command:       sh(`echo "$PREFECT_API_KEY|$PREFECT_API_AUTH_STRING|$SIGNED|$OTHER"; trap 'exit 0' TERM; while :; do sleep 0.05; done`),
@@ -257,7 +258,7 @@ func TestFinishedJobTTL(t *testing.T) {
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
 	for _, ttl := range []any{nil, 0} {
-		var out output
+		var out infratest.Output
 		r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, map[string]any{"finished_job_ttl": ttl}), Command: sh("echo here; exit 1"), Stdout: &out})
 		if exit := wait(t, r); exit.Code != 1 || out.String() != "here\n" {
 			t.Errorf("exit %+v, output %q", exit, out.String())
@@ -276,7 +277,7 @@ func TestExecutorImage(t *testing.T) {
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file, ExecutorImage: testImage})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: []string{"flowship", "step", "execute"}, Stdout: &out})
 	if exit := wait(t, r); exit.Code != 0 || out.String() != "/flowship/flowship step execute\n" {
 		t.Errorf("exit %+v, output %q", exit, out.String())
@@ -290,7 +291,7 @@ func TestWarning(t *testing.T) {
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	var notes output
+	var notes infratest.Output
 	configuration := within(configure(t, infra, namespace, nil), "x", "spec", "template", "spec", "nonesuch")
 	if exit := wait(t, start(t, infra, launch.Job{Configuration: configuration, Command: sh("exit 0"), Stderr: &notes})); exit.Code != 0 {
 		t.Errorf("exit %+v", exit)

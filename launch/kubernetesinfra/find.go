@@ -23,13 +23,9 @@ func (d *Driver) Find(ctx context.Context, id string, opts *launch.FindOptions) 
 	if err != nil {
 		return false, err
 	}
-	d.mu.Lock()
-	known := d.jobs[id]
-	if known != nil && (!known.found || !opts.Wants() && known.done != nil) {
-		defer d.mu.Unlock()
-		return known.final, nil
+	if known, ok := d.jobs.Job(id); ok && !known.found {
+		return d.jobs.Ended(id), nil
 	}
-	d.mu.Unlock()
 	if len(opts.Take) > 0 {
 		return false, errNoFiles
 	}
@@ -48,45 +44,28 @@ func (d *Driver) Find(ctx context.Context, id string, opts *launch.FindOptions) 
 		}
 		j.output = newOutput(opts.Stdout, notes)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for d.jobs[id] != nil && d.jobs[id].done != nil { // somebody watches it for others
-		old := d.jobs[id]
-		old.replaced = true
-		old.leave()
-		d.mu.Unlock()
-		<-old.done
-		d.mu.Lock()
-		if d.jobs[id] == old {
-			delete(d.jobs, id)
-		}
+	if opts.Wants() {
+		d.jobs.Replace(id, j)
+	} else {
+		d.jobs.Add(id, j)
 	}
-	d.jobs[id] = j
 	return ended, nil
 }
 
 // find returns the record of a job, and makes one of a Job that somebody else started.
-func (d *Driver) find(ctx context.Context, id string) (j *record, ended bool, err error) {
+func (d *Driver) find(ctx context.Context, id string) (*record, error) {
 	namespace, name, err := parseID(id)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	d.mu.Lock()
-	if j := d.jobs[id]; j != nil {
-		defer d.mu.Unlock()
-		return j, j.final, nil
+	if j, ok := d.jobs.Job(id); ok {
+		return j, nil
 	}
-	d.mu.Unlock()
-	if j, ended, err = d.lookUp(ctx, namespace, name, nil); err != nil {
-		return nil, false, err
+	j, _, err := d.lookUp(ctx, namespace, name, nil)
+	if err != nil {
+		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if known := d.jobs[id]; known != nil {
-		return known, known.final, nil
-	}
-	d.jobs[id] = j
-	return j, ended, nil
+	return d.jobs.Add(id, j), nil
 }
 
 // parseID takes an id apart. What has not the form of one is none that was ever given.

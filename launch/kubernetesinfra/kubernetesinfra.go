@@ -43,6 +43,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowship/flowship/launch"
@@ -77,42 +78,31 @@ const DefaultImage = "prefecthq/prefect:3.8.8-python3.12"
 
 // Driver implements [launch.Driver].
 type Driver struct {
-	opts    Options
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	watches sync.WaitGroup
+	opts Options
+	jobs *launch.Watches[*record] // by id
 
 	mu       sync.Mutex
 	clusters map[string]*cluster // by their configuration; "" is the driver's own
-	jobs     map[string]*record  // by id: those under way, and those that ended lately
-	told     []string            // ids of those whose end somebody knows, the oldest first
 }
-
-// remembered is how many jobs a driver knows after their end has been told.
-const remembered = 256
 
 // New returns a driver. The cluster is sought with the first job.
 func New(opts *Options) *Driver {
-	d := &Driver{clusters: map[string]*cluster{}, jobs: map[string]*record{}}
+	d := &Driver{clusters: map[string]*cluster{}}
 	if opts != nil {
 		d.opts = *opts
 	}
 	if d.opts.Patience == 0 {
 		d.opts.Patience = 15 * time.Minute
 	}
-	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.jobs = launch.NewWatches(func(ctx context.Context, _ string, j *record) (*launch.Exit, error, bool) {
+		return newWatch(j, d.opts.Patience).run(ctx)
+	})
 	return d
 }
 
-// errClosed is what those get who wait while the driver is closed.
-var errClosed = errors.New("the driver was closed")
-
 // Close ends all waiting. Jobs go on.
 func (d *Driver) Close() error {
-	d.mu.Lock()
-	d.cancel() // from here on, no watch begins
-	d.mu.Unlock()
-	d.watches.Wait()
+	d.jobs.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, c := range d.clusters {
@@ -122,27 +112,17 @@ func (d *Driver) Close() error {
 	return nil
 }
 
-// record is what a driver knows of a job. Its fields below the first empty line are guarded by
-// the driver.
+// record is what a driver knows of a job. Only its watch changes it, but for stopped.
 type record struct {
 	cluster   *cluster
 	namespace string
 	name      string
 	limits    limits
-	output    *output // nil without
-	secret    bool    // there is one of the same name
-	foreign   bool    // another kind of program made it, and deletes it if need be
-	found     bool    // another program made it
-
-	done    chan struct{}      // closed when the watch has ended; nil before there is one
-	leave   context.CancelFunc // ends the watch
-	exit    *launch.Exit
-	err     error
-	final   bool // otherwise a further watch may see more
-	told    bool
-	stopped bool // by this driver
-	// replaced says that the job was found again: another record is watched instead.
-	replaced bool
+	output    *output     // nil without
+	secret    bool        // there is one of the same name
+	foreign   bool        // another kind of program made it, and deletes it if need be
+	found     bool        // another program made it
+	stopped   atomic.Bool // by this driver
 }
 
 // limits are how long a job may take, from the moment at which a program begins to watch it.
@@ -172,126 +152,25 @@ func readLimits(s string) limits {
 // Wait implements [launch.Driver]. A job that was never waited for is never forgotten; of the
 // others, the last few hundred can be asked for again, and all whose Job is still there.
 func (d *Driver) Wait(ctx context.Context, id string) (*launch.Exit, error) {
-	j, err := d.outlast(ctx, id)
-	if err != nil {
+	if _, err := d.find(ctx, id); err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.remember(id, j)
-	if j.exit == nil {
-		return nil, j.err
-	}
-	exit := *j.exit
-	return &exit, j.err
-}
-
-// outlast returns the record of a job when its watch has ended.
-func (d *Driver) outlast(ctx context.Context, id string) (*record, error) {
-	for {
-		j, _, err := d.find(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		done, err := d.watched(id, j)
-		if err != nil {
-			return nil, err
-		}
-		select {
-		case <-done:
-		default:
-			select {
-			case <-done:
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
-		}
-		d.mu.Lock()
-		replaced := j.replaced && !j.final
-		d.mu.Unlock()
-		if !replaced {
-			return j, nil
-		}
-	}
-}
-
-// watched returns what is closed when the watch of a job ends, and begins one if need be.
-func (d *Driver) watched(id string, j *record) (<-chan struct{}, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ctx.Err() != nil {
-		return nil, errClosed
-	}
-	if j.done != nil {
-		select {
-		case <-j.done:
-			if j.final {
-				return j.done, nil
-			}
-		default:
-			return j.done, nil
-		}
-	}
-	d.watch(id, j)
-	return j.done, nil
-}
-
-// watch begins to watch a job; the caller holds the lock.
-func (d *Driver) watch(id string, j *record) {
-	ctx, leave := context.WithCancel(d.ctx)
-	done := make(chan struct{})
-	j.done, j.leave, j.exit, j.err = done, leave, nil, nil
-	w := newWatch(j, d.opts.Patience, func() bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return j.stopped
-	})
-	d.watches.Go(func() {
-		defer leave()
-		exit, err, final := w.run(ctx)
-		if d.ctx.Err() != nil && !final {
-			err = errClosed
-		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if j.exit, j.err, j.final = exit, err, final; final {
-			j.output = nil // it is remembered, what it held need not be
-		}
-		close(done)
-	})
-}
-
-// remember notes that the end of a job has been told, and forgets the job of which that is
-// longest ago. The caller holds the lock.
-func (d *Driver) remember(id string, j *record) {
-	if j.told || !j.final {
-		return
-	}
-	j.told = true
-	if d.told = append(d.told, id); len(d.told) > remembered {
-		delete(d.jobs, d.told[0])
-		d.told = d.told[1:]
-	}
+	return d.jobs.Wait(ctx, id)
 }
 
 // Stop implements [launch.Driver]. Pods get the grace period in whole seconds, one at least;
 // where pods may not be deleted, that of their manifest. The Job is deleted.
 func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
-	j, _, err := d.find(ctx, id)
+	j, err := d.find(ctx, id)
 	if errors.Is(err, launch.ErrNotFound) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	over := j.final
-	if !over {
-		j.stopped = true
-	}
-	d.mu.Unlock()
-	if over {
+	if d.jobs.Ended(id) {
 		return nil
 	}
+	j.stopped.Store(true)
 	return j.cluster.stop(ctx, j.namespace, j.name, grace)
 }
 

@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/infratest"
 	"github.com/flowship/flowship/launch/kubernetesinfra"
 )
 
@@ -114,7 +115,7 @@ func TestLogStreamBreaks(t *testing.T) {
 		return w
 	})
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: through})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh(counting), Stdout: &out})
 	if exit := wait(t, r); exit.Code != 5 {
 		t.Errorf("exit %+v", exit)
@@ -179,7 +180,7 @@ func TestWatchExpires(t *testing.T) {
 		return nil
 	})
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: through})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh(counting), Stdout: &out})
 	if exit := wait(t, r); exit.Code != 5 {
 		t.Errorf("exit %+v", exit)
@@ -204,7 +205,7 @@ func TestServerRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh(counting), Stdout: &out})
 	until(t, "it has begun", func() bool { return strings.Contains(out.String(), "line 5\n") })
 	if err := supervisor.Signal(syscall.SIGHUP); err != nil {
@@ -281,7 +282,7 @@ func TestFoundAgain(t *testing.T) {
 		t.Errorf("the first one: %v", err)
 	}
 	second, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
-	var out output
+	var out infratest.Output
 	found, err := second.Find(t.Context(), r.ID(), &launch.FindOptions{Stdout: &out})
 	if err != nil {
 		t.Fatal(err)

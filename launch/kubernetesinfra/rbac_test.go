@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/infratest"
 	"github.com/flowship/flowship/launch/kubernetesinfra"
 )
 
@@ -51,7 +52,7 @@ func TestRBAC(t *testing.T) {
 	as := restricted(t, a, file, namespace)
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: as})
 
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, nil), Command: sh("echo $PREFECT_API_KEY; exit 3"), Env: []string{"PREFECT_API_KEY=k"}, Stdout: &out})
 	if exit := wait(t, r); exit.Code != 3 || out.String() != "k\n" {
 		t.Errorf("exit %+v, output %q", exit, out.String())
@@ -96,7 +97,7 @@ func TestClusterConfig(t *testing.T) {
 	if err := yaml.Unmarshal(content, &object); err != nil {
 		t.Fatal(err)
 	}
-	var out output
+	var out infratest.Output
 	r := start(t, infra, launch.Job{
 		Configuration: configure(t, infra, namespace, map[string]any{"cluster_config": map[string]any{"config": object, "context_name": "testbed"}}),
 		Command:       sh(forever), Stdout: &out,

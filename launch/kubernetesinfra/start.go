@@ -43,8 +43,9 @@ func (d *Driver) Start(ctx context.Context, job *launch.Job) (string, error) {
 	if created != nil {
 		j.name = created.Name
 	}
-	if err == nil && !d.register(j) {
-		err = errClosed
+	if err == nil {
+		d.jobs.Add(j.id(), j)
+		err = d.jobs.Begin(j.id()) // unless the driver is closed
 	}
 	if err != nil {
 		return "", errors.Join(err, p.undo(ctx, c))
@@ -53,18 +54,6 @@ func (d *Driver) Start(ctx context.Context, job *launch.Job) (string, error) {
 }
 
 func (j *record) id() string { return j.namespace + ":" + j.name }
-
-// register puts a new job under watch, unless the driver is closed.
-func (d *Driver) register(j *record) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ctx.Err() != nil {
-		return false
-	}
-	d.jobs[j.id()] = j
-	d.watch(j.id(), j)
-	return true
-}
 
 // mark makes the job one of a kind. Its name is chosen here and not by the API server, so that a
 // request whose answer was lost can be made again.

@@ -1,39 +1,21 @@
 package kubernetesinfra
 
 import (
-	"bufio"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/infratest"
 )
 
 func vectorFile(name string) string { return filepath.Join("..", "..", "testdata", "vectors", name) }
 
 // The template is that of Prefect's Kubernetes worker.
 func TestTemplate(t *testing.T) {
-	source, err := os.ReadFile(vectorFile("kubernetes-template.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want, got any
-	if err := json.Unmarshal(source, &want); err != nil {
-		t.Fatal(err)
-	}
-	b, err := json.Marshal(New(nil).Template())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, &got); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("template (-Prefect +ours):\n%s", diff)
-	}
+	infratest.Template(t, New(nil).Template(), vectorFile("kubernetes-template.json"))
 }
 
 type vector struct {
@@ -46,26 +28,7 @@ type vector struct {
 }
 
 func TestVectors(t *testing.T) {
-	f, err := os.Open(vectorFile("kubernetes.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	n := 0
-	for ; lines.Scan(); n++ {
-		var v vector
-		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
-			t.Fatal(err)
-		}
-		if diff := checkVector(t, &v); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", lines.Bytes(), diff)
-		}
-	}
-	if err := lines.Err(); err != nil || n < 150 {
-		t.Errorf("%d vectors, %v", n, err)
-	}
+	infratest.Vectors(t, vectorFile("kubernetes.jsonl"), 150, func(v *vector) string { return checkVector(t, v) })
 }
 
 // checkVector returns how we differ.

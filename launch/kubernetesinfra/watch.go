@@ -21,7 +21,6 @@ type watch struct {
 	*record
 	state
 	patience    time.Duration
-	wasStopped  func() bool
 	podsKnown   bool
 	begun       time.Time
 	silent      map[string]time.Time // by resource, since when the API server has not answered for it
@@ -39,9 +38,9 @@ type logging struct {
 	over  bool
 }
 
-func newWatch(j *record, patience time.Duration, stopped func() bool) *watch {
+func newWatch(j *record, patience time.Duration) *watch {
 	return &watch{
-		record: j, patience: patience, wasStopped: stopped,
+		record: j, patience: patience,
 		state:  state{lost: map[string]bool{}},
 		silent: map[string]time.Time{}, logs: map[string]*logging{},
 	}
@@ -61,9 +60,13 @@ const (
 	pods = "pods"
 )
 
-// run returns how the job ended. Not final is what may be seen later: the job goes on, or nobody
-// knows.
+// run returns how the job ended, as a [launch.WatchFunc] does.
 func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bool) {
+	defer func() {
+		if final {
+			w.output = nil // the job is remembered, what it held need not be
+		}
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	var followers sync.WaitGroup
 	defer func() {
@@ -100,7 +103,7 @@ func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bo
 		case <-ctx.Done():
 			return nil, context.Cause(ctx), false
 		}
-		w.state.stopped = w.wasStopped()
+		w.state.stopped = w.record.stopped.Load()
 		w.follow(ctx)
 		if exit, err := w.decide(ctx); exit != nil || err != nil {
 			return w.conclude(ctx, exit, err)
