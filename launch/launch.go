@@ -103,7 +103,7 @@ type FindOptions struct {
 	Stdout, Stderr io.Writer
 	// Notes and Take are as in [Job].
 	Notes io.Writer
-	Take []File
+	Take  []File
 }
 
 // Wants reports whether anything is wanted of the job beside its end.
