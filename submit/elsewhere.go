@@ -4,9 +4,7 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -111,9 +109,6 @@ func carry(e *worker.Elsewhere, run *orchestrator.FlowRun) error {
 	record := execute.RecordKey(run.ID)
 	here := filepath.Join(results, filepath.FromSlash(record))
 	if err := os.MkdirAll(filepath.Dir(here), 0o700); err != nil {
-		return err
-	}
-	if err := os.Remove(here); err != nil && !errors.Is(err, fs.ErrNotExist) { // of an earlier attempt
 		return err
 	}
 	e.Take = append(e.Take, launch.File{Path: path.Join(jobStore, record), Source: here, Mode: 0o600})
