@@ -31,8 +31,8 @@ func newTeamInCluster(t *testing.T) (*team, *cluster) {
 	return tm, c
 }
 
-// outcome is how a run went, as the API has it.
-type outcome struct {
+// ending is how a run went, as the API has it.
+type ending struct {
 	State, Message string
 	Result         string
 }
@@ -89,11 +89,11 @@ func TestPrefectRunsInPods(t *testing.T) {
 	}
 	tm.try(append([]string{"flow-run", "wait"}, waited...)...)
 
-	got := map[string]outcome{}
+	got := map[string]ending{}
 	for name, id := range ids {
 		seen := tm.look(id)
 		kind, way, _ := strings.Cut(name, " ")
-		e := outcome{State: seen.States[len(seen.States)-1], Message: seen.Message}
+		e := ending{State: seen.States[len(seen.States)-1], Message: seen.Message}
 		if way != "" {
 			e.Message, e.Result = "", strings.TrimSpace(tm.flowship("flow-run", "result", id))
 			tm.logs(id, says[kind])
@@ -102,13 +102,13 @@ func TestPrefectRunsInPods(t *testing.T) {
 	}
 	tm.logs(ids["failing"], "no")
 	tm.logs(ids["ambient"], "4 data/words.txt")
-	if e := got["executorless"]; strings.Contains(e.Message, `exec: "/usr/local/bin/flowship"`) {
-		got["executorless"] = outcome{State: e.State, Message: "no executor"}
+	if e := got["executorless"]; strings.Contains(e.Message, "the image has no executor") {
+		got["executorless"] = ending{State: e.State, Message: "no executor"}
 	}
 	if e := got["imageless"]; strings.Contains(e.Message, "ErrImagePull") || strings.Contains(e.Message, "ImagePullBackOff") {
-		got["imageless"] = outcome{State: e.State, Message: "its image"}
+		got["imageless"] = ending{State: e.State, Message: "its image"}
 	}
-	want := map[string]outcome{
+	want := map[string]ending{
 		"raising": {"Failed", "Flow run encountered an exception: ValueError: as asked", ""}, "failing": {"Failed", "the command ended with exit code 7", ""},
 		"executorless": {"Crashed", "no executor", ""},
 		"imageless":    {"Crashed", "its image", ""}, "ambient": {"Completed", "", ""},
@@ -116,7 +116,7 @@ func TestPrefectRunsInPods(t *testing.T) {
 	}
 	for name := range work {
 		for _, way := range []string{" queued", " submitted"} {
-			want[name+way] = outcome{"Completed", "", wants[name]}
+			want[name+way] = ending{"Completed", "", wants[name]}
 		}
 		if out := direct[name]; name != "command" && compact(t, out) != wants[name] {
 			t.Errorf("run of %s prints %q", name, out)

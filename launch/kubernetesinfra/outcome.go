@@ -136,7 +136,12 @@ func podExit(pod *corev1.Pod) *launch.Exit {
 	return &launch.Exit{Code: 137, Signal: 9, Reason: describe(pod.Status.Reason, pod.Status.Message)}
 }
 
-const reasonOOM = "OOMKilled"
+// What the kubelet calls the end of a container that used up its memory, and that of one whose
+// command is not there.
+const (
+	reasonOOM   = "OOMKilled"
+	reasonStart = "StartError"
+)
 
 // containerReason is what the kubelet says about the end of a container.
 func containerReason(pod *corev1.Pod, t *corev1.ContainerStateTerminated) string {
@@ -150,6 +155,8 @@ func containerReason(pod *corev1.Pod, t *corev1.ContainerStateTerminated) string
 		return "killed because memory ran out"
 	case pod.Status.Reason != "" || pod.Status.Message != "": // evicted, for instance
 		return describe(pod.Status.Reason, pod.Status.Message)
+	case t.Reason == reasonStart && strings.Contains(t.Message, imageFile+": no such file"):
+		return fmt.Sprintf(`the image has no executor: "flowship image build" makes one with %q`, imageFile)
 	case t.Message != "":
 		return oneLine(t.Message)
 	case t.Reason != "" && t.Reason != "Error" && t.Reason != "Completed":
