@@ -59,6 +59,9 @@ type Job struct {
 	// Stdout and Stderr get the job's output while whoever started it waits for it; nil
 	// discards. What a driver finds to be an *os.File it may hand to the job itself.
 	Stdout, Stderr io.Writer
+	// Notes get what the platform has to say about the job, such as that its image is pulled; nil
+	// is Stderr.
+	Notes io.Writer
 	// Keep leaves the job's working directory behind, or what else holds what it wrote.
 	Keep bool
 	// Files are put into the job before it starts. Take are copied out of it once it has ended,
@@ -75,6 +78,9 @@ type File struct {
 	Source string
 	// Mode is the permissions of the copy; 0 means those of the original.
 	Mode fs.FileMode
+	// Shared says that many jobs get this very file, and none is to change it: a platform may keep
+	// it for the next ones, and give it to jobs for reading only.
+	Shared bool
 }
 
 // Exit is how a job ended.
@@ -98,8 +104,9 @@ type FindOptions struct {
 	Configuration map[string]any
 	// Stdout and Stderr get all of its output, from its beginning, while it is waited for.
 	Stdout, Stderr io.Writer
-	// Take is as in [Job].
-	Take []File
+	// Notes and Take are as in [Job].
+	Notes io.Writer
+	Take  []File
 }
 
 // Wants reports whether anything is wanted of the job beside its end.
@@ -162,6 +169,9 @@ type Running struct {
 func (i *Infrastructure) Start(ctx context.Context, job Job) (*Running, error) {
 	if err := job.check(); err != nil {
 		return nil, fmt.Errorf("launch: %s: %w", i.kind, err)
+	}
+	if job.Notes == nil {
+		job.Notes = job.Stderr
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("launch: start %s: %w", i.kind, context.Cause(ctx))

@@ -231,3 +231,18 @@ func FuzzFolderURL(f *testing.F) {
 		}
 	})
 }
+
+// The order is that of the keys, and not that in which directories are read.
+func TestFolderListsInOrder(t *testing.T) {
+	s := openFolder(t, t.TempDir())
+	for _, key := range []string{"a/b/c.d", "ab", "a.b", "a0/b"} {
+		put(t, s, key, "")
+	}
+	want := []string{"a.b", "a/b/c.d", "a0/b", "ab"}
+	if diff := cmp.Diff(want, keys(t, s, "")); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"a/b/c.d"}, keys(t, s, "a/b")); diff != "" {
+		t.Errorf("keys below a prefix (-want +got):\n%s", diff)
+	}
+}

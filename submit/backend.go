@@ -23,6 +23,7 @@ type backend interface {
 	orchestrator.Deleter
 	orchestrator.Leaser
 	orchestrator.LossEnder
+	orchestrator.Resumer
 	orchestrator.Launched
 	orchestrator.Queue
 	orchestrator.LogWriter

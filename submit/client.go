@@ -71,6 +71,8 @@ type Client struct {
 
 	opening sync.Mutex         // guards buckets; a bucket may need runs to be opened
 	buckets map[string]*bucket // by URL
+
+	attendance attendance
 }
 
 // OpenClient returns a client of the embedded default, or of a Prefect server. It touches nothing
@@ -183,8 +185,10 @@ func (c *Client) currentRuns(ctx context.Context) (backend, error) {
 		soon, cancel := context.WithTimeout(ctx, lookTime)
 		defer cancel()
 		runs.EndLost(soon) // what is wrong with the server shows with what was asked for
+		c.settleAbandoned(soon, runs)
 		return runs, nil
 	}
+	c.settleAbandoned(ctx, runs)
 	if _, err := runs.EndLost(ctx); err != nil {
 		return nil, fmt.Errorf("submit: %w", err)
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -25,7 +23,7 @@ import (
 
 // Where jobs that do not see this machine's files find what is put into them.
 const (
-	jobProgram      = "/flowship/flowship"
+	jobProgram      = "/flowship/bin/flowship"
 	jobStore        = "/flowship/store"
 	jobCertificates = "/flowship/certificates.pem"
 	imageProgram    = "/usr/local/bin/flowship" // in images that flowship has built
@@ -75,7 +73,7 @@ func (c *Client) furnish(e *worker.Elsewhere, run *orchestrator.FlowRun) {
 			return launch.File{}, err
 		}
 		program, err := c.jobProgram(platform, needsWhole(run, variables, configuration))
-		return launch.File{Path: jobProgram, Source: program, Mode: 0o755}, err
+		return launch.File{Path: jobProgram, Source: program, Mode: 0o755, Shared: true}, err
 	}
 	if c.onPrefect() && c.prefect.CertFile != "" && strings.HasPrefix(c.prefect.APIURL, "https:") {
 		e.CertFile = jobCertificates
@@ -112,9 +110,6 @@ func carry(e *worker.Elsewhere, run *orchestrator.FlowRun) error {
 	record := execute.RecordKey(run.ID)
 	here := filepath.Join(results, filepath.FromSlash(record))
 	if err := os.MkdirAll(filepath.Dir(here), 0o700); err != nil {
-		return err
-	}
-	if err := os.Remove(here); err != nil && !errors.Is(err, fs.ErrNotExist) { // of an earlier attempt
 		return err
 	}
 	e.Take = append(e.Take, launch.File{Path: path.Join(jobStore, record), Source: here, Mode: 0o600})

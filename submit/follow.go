@@ -29,6 +29,7 @@ func (c *Client) Wait(ctx context.Context, id string) (orchestrator.State, error
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	defer context.AfterFunc(c.closed, func() { stop(errClosed) })()
+	defer c.attend(runs, id)()
 	state, err := c.watcher(runs).Wait(ctx, id, func(s orchestrator.State) bool { return s.Type.Final() })
 	if err != nil {
 		return orchestrator.State{}, fmt.Errorf("submit: %w", err)
@@ -38,7 +39,7 @@ func (c *Client) Wait(ctx context.Context, id string) (orchestrator.State, error
 
 // Cancel asks for the end of the flow run that ref means, as for [Client.FlowRun], and returns
 // what holds then: CANCELLING until whoever looks after it has stopped it, or CANCELLED at once
-// when nobody had launched it. A run that has ended is an *[EndedError].
+// when nobody had launched it. One that nobody looks after any more is stopped here. A run that has ended is an *[EndedError].
 func (c *Client) Cancel(ctx context.Context, ref string) (orchestrator.State, error) {
 	run, err := c.findFlowRun(ctx, ref)
 	if err != nil {
@@ -55,7 +56,9 @@ func (c *Client) Cancel(ctx context.Context, ref string) (orchestrator.State, er
 	switch {
 	case out.Status == orchestrator.Aborted && out.State.Type.Final():
 		return out.State, fmt.Errorf("submit: %w", &EndedError{Name: run.Name, State: out.State})
-	case out.State.Type.Final(), out.State.Type == orchestrator.TypeCancelling:
+	case out.State.Type == orchestrator.TypeCancelling:
+		return c.stopAbandoned(ctx, runs, run.ID, out.State), nil
+	case out.State.Type.Final():
 		return out.State, nil
 	}
 	return out.State, fmt.Errorf("submit: flow run %q cannot be cancelled: %s", run.Name, out.Reason)
@@ -98,6 +101,9 @@ func (c *Client) eachLog(ctx context.Context, ref string, opts *LogsOptions, do 
 	runs, err := c.openRuns(ctx)
 	if err != nil {
 		return err
+	}
+	if opts.Follow && run.State.UnderWay() {
+		defer c.attend(runs, run.ID)()
 	}
 	filter := orchestrator.LogFilter{FlowRunID: run.ID, MinLevel: opts.MinLevel, Limit: logsPage}
 	for {

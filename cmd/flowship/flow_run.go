@@ -22,7 +22,8 @@ run is meant.
 
 Every run ends. Its submitter and its executor each hold a lease on it; a run that
 both have left, because they were killed or the machine went down, is CRASHED as
-soon as anybody looks at flow runs or starts another one.`,
+soon as anybody looks at flow runs or starts another one. One whose container or
+Kubernetes Job goes on is taken up by a worker, or by wait and logs --follow.`,
 	}
 	group(cmd)
 	cmd.AddCommand(

@@ -17,7 +17,8 @@ func newFlowRunCancelCommand(c *console) *cobra.Command {
 		Short: "End a flow run",
 		Long: `Cancel asks for the end of a flow run and prints the state that it has then:
 Cancelled if nothing had launched it, else Cancelling, until who launched it has
-stopped it by SIGINT, SIGTERM and SIGKILL. Flow-run wait waits for that.
+stopped it by SIGINT, SIGTERM and SIGKILL. Flow-run wait waits for that. A container
+or Kubernetes Job whose launcher was killed is stopped by this command.
 
 JSON: {"id", "name", "state": {"type", "name", "message", "timestamp"}}.`,
 		Example: `  flowship flow-run cancel bold-otter`,

@@ -177,3 +177,50 @@ func imageFor(t *testing.T, image, arch string) io.Reader {
 	}
 	return &archive
 }
+
+// A worker is killed. A run whose executor goes on reports for itself, and one whose container is
+// killed as well ends CRASHED; the next worker removes what is left of both.
+func TestPrefectWorkerOfContainersIsKilled(t *testing.T) {
+	engine := docker(t)
+	tm := newTeamOf(t, "docker")
+	tm.becomeBrief()
+	tm.env = append(tm.env, "DOCKER_HOST="+engine, "XDG_CACHE_HOME="+t.TempDir())
+	tm.buildFor("flowship", "flowship-linux-"+runtime.GOARCH)
+	engineSays := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "docker", args...)
+		cmd.Env = tm.env
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	container := func(id string) string {
+		return engineSays("ps", "--all", "--quiet", "--filter", "label=io.prefect.flow-run-id="+id)
+	}
+	worker, _ := tm.start("worker", "start", "--pool", tm.pool)
+	command := []string{"-v", "image=flowship-test:busybox", "-v", "image_pull_policy=Never", "-v", "auto_remove=true", "--", "sh", "-c", "echo before; until test -e /go; do sleep 0.05; done; echo after"}
+	lives, dies := tm.submitted(command...), tm.submitted(command...)
+	tm.logs(lives, "before")
+	tm.logs(dies, "before")
+	if err := worker.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	worker.Wait()
+	engineSays("exec", container(lives), "touch", "/go")
+	engineSays("kill", container(dies))
+	tm.eventually("the run has reported its end", func() bool { return tm.look(lives).States[len(tm.look(lives).States)-1] == "Completed" })
+	stop := tm.serve()
+	tm.eventually("the other run has ended, and nothing is left", func() bool {
+		states := tm.look(dies).States
+		return states[len(states)-1] == "Crashed" && container(lives)+container(dies) == ""
+	})
+	stop()
+	if got := tm.look(dies).Message; !strings.Contains(got, "exit code 137") {
+		t.Errorf("the run ended with %q", got)
+	}
+	if logs := strings.Join(tm.logs(lives, "after"), "\n"); strings.Count(logs, "before") != 1 || strings.Count(logs, "after") != 1 {
+		t.Errorf("logs\n%s", logs)
+	}
+}

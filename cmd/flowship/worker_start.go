@@ -31,6 +31,9 @@ more and waits for the runs that it has launched; a second signal ends them, and
 they are CRASHED. What it does it logs to standard error; with -o json a line is an
 object.
 
+Containers and Kubernetes Jobs of a worker that was killed go on: the next worker
+takes them up. What killed programs left on a Docker engine it removes.
+
 With --type, a work pool that is not there is made, with the default base job
 template of the type.`,
 		Example: `  flowship worker start --pool local --limit 4

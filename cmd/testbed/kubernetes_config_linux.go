@@ -175,7 +175,9 @@ func (s *kubernetesServer) kubeletConfig(port int) (string, error) {
 		"imageGCHighThresholdPercent": 100, "containerLogMaxSize": "100Mi", "serializeImagePulls": false,
 		// The machine is not only the cluster's: that it is full is nobody's business here.
 		"evictionHard": map[string]any{"memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
-		"podLogsDir":   s.path("podlogs"), "makeIPTablesUtilChains": false, "volumePluginDir": s.path("plugins"),
+		// How soon a pod is evicted that fills its volumes.
+		"volumeStatsAggPeriod": "2s",
+		"podLogsDir":           s.path("podlogs"), "makeIPTablesUtilChains": false, "volumePluginDir": s.path("plugins"),
 	})
 	return string(b), err
 }

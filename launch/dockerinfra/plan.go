@@ -74,7 +74,7 @@ func (d *Driver) plan(job *launch.Job) (*plan, error) {
 	}
 	p := &plan{
 		job: job, credentials: c.RegistryCredentials, stream: c.StreamOutput == nil || *c.StreamOutput,
-		keep: job.Keep || !c.AutoRemove, notes: job.Stderr,
+		keep: job.Keep || !c.AutoRemove, notes: job.Notes,
 	}
 	if p.notes == nil {
 		p.notes = io.Discard

@@ -325,3 +325,20 @@ func TestForeignJob(t *testing.T) {
 		t.Errorf("Jobs (-want +got):\n%s", diff)
 	}
 }
+
+// A pod that fills more of its node than it may is evicted by the kubelet, which says why.
+func TestNodePressure(t *testing.T) {
+	file := kubeconfig(t)
+	t.Parallel()
+	a := newAPI(t, file)
+	namespace := a.namespace()
+	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: file})
+	configuration := configure(t, infra, namespace, nil)
+	configuration = within(configuration, []any{map[string]any{"name": "scratch", "emptyDir": map[string]any{"sizeLimit": "1Mi"}}}, "spec", "template", "spec", "volumes")
+	configuration = within(configuration, []any{map[string]any{"name": "scratch", "mountPath": "/scratch"}}, "spec", "template", "spec", "containers", "0", "volumeMounts")
+	r := start(t, infra, launch.Job{Configuration: configuration, Command: sh("dd if=/dev/zero of=/scratch/much bs=1M count=4 2>/dev/null; " + forever)})
+	exit, err := waitFor(t, r)
+	if err != nil || exit.Code == 0 || !strings.Contains(exit.Reason, `EmptyDir volume "scratch" exceeds the limit "1Mi"`) {
+		t.Errorf("exit %+v, %v", exit, err)
+	}
+}

@@ -38,7 +38,7 @@ func (d *Driver) Find(ctx context.Context, id string, opts *launch.FindOptions) 
 		return false, err
 	}
 	if c.StreamOutput == nil || *c.StreamOutput {
-		notes := opts.Stderr
+		notes := opts.Notes
 		if notes == nil {
 			notes = io.Discard
 		}

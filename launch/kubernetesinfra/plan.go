@@ -53,7 +53,7 @@ func (d *Driver) plan(job *launch.Job) (*plan, error) {
 	if err := job.Configure(&c); err != nil {
 		return nil, err
 	}
-	p := &plan{config: c.ClusterConfig, namespace: c.Namespace, limits: limits{start: defaultStart}, notes: job.Stderr, secrets: map[string]string{}}
+	p := &plan{config: c.ClusterConfig, namespace: c.Namespace, limits: limits{start: defaultStart}, notes: job.Notes, secrets: map[string]string{}}
 	if p.notes == nil {
 		p.notes = io.Discard
 	}

@@ -59,8 +59,8 @@ func openLogbook(ctx context.Context, writer orchestrator.LogWriter, flowRunID s
 	return b
 }
 
-// printed adds a line of output, unless there was too much of it.
-func (b *logbook) printed(name string, line []byte) {
+// printed adds a line of output, unless there was too much of it or it is known already.
+func (b *logbook) printed(name string, line []byte, known bool) {
 	if b.writer == nil {
 		return
 	}
@@ -73,7 +73,9 @@ func (b *logbook) printed(name string, line []byte) {
 	if b.output += weight(&l); b.output > maxOutput {
 		l.Level, l.Message = levelWarning, fmt.Sprintf("this run prints more than %d MiB: the rest of its output is not kept", maxOutput>>20)
 	}
-	b.append(l)
+	if !known {
+		b.append(l)
+	}
 }
 
 // add adds a log of another kind.

@@ -40,7 +40,7 @@ func TestFlushGivesUp(t *testing.T) {
 	var warnings bytes.Buffer
 	w := &stuck{called: make(chan bool, 1), let: make(chan bool)}
 	b := openLogbook(t.Context(), w, "r", newSink(&warnings))
-	b.printed(orchestrator.LogStdout, []byte("a"))
+	b.printed(orchestrator.LogStdout, []byte("a"), false)
 	<-w.called
 	for range 2 {
 		b.flush(time.Millisecond)
@@ -50,7 +50,7 @@ func TestFlushGivesUp(t *testing.T) {
 	}
 	// What comes later is written all the same.
 	close(w.let)
-	b.printed(orchestrator.LogStdout, []byte("b"))
+	b.printed(orchestrator.LogStdout, []byte("b"), false)
 	b.flush(20 * time.Second)
 	b.close()
 	if len(w.logs) != 2 {
@@ -65,7 +65,7 @@ func TestLogbookIsFull(t *testing.T) {
 	b := openLogbook(t.Context(), w, "r", newSink(&warnings))
 	text := strings.Repeat("x", 1<<20)
 	for range 100 {
-		b.printed(orchestrator.LogStdout, []byte(text))
+		b.printed(orchestrator.LogStdout, []byte(text), false)
 		b.add(orchestrator.Log{Message: text})
 	}
 	if b.room() || b.size > maxHeld+2<<20 {

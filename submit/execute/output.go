@@ -114,7 +114,7 @@ func (o *output) capture(to *sink, name string) (*os.File, error) {
 	}
 	widen(w)
 	s := &stream{r: r, w: w, to: to, leftover: -1, failed: func(err error) { o.lost(name, err) }}
-	s.lines = splitter{max: maxLine, each: func(line []byte) { o.book.printed(name, line) }}
+	s.lines = splitter{max: maxLine, each: func(line []byte) { o.book.printed(name, line, false) }}
 	o.streams = append(o.streams, s)
 	return w, nil
 }

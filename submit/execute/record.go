@@ -170,6 +170,19 @@ func ReadRecord(ctx context.Context, url, flowRunID string, open *storage.OpenOp
 	return r, nil
 }
 
+// DeleteRecord removes what a run left in the store at url, if it left anything.
+func DeleteRecord(ctx context.Context, url, flowRunID string, open *storage.OpenOptions) error {
+	s, err := storage.Open(ctx, url, open)
+	if err == nil {
+		defer s.Close()
+		err = s.Delete(ctx, RecordKey(flowRunID))
+	}
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("execute: record of flow run %q: %w", flowRunID, err)
+	}
+	return nil
+}
+
 func noRecord(flowRunID string, err error) error {
 	if errors.Is(err, storage.ErrNotFound) {
 		err = fmt.Errorf("%w: %w", ErrNoRecord, err)

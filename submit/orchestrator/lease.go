@@ -14,7 +14,8 @@ var ErrLeaseLost = errors.New("the lease is gone")
 
 // Lease says that somebody looks after a flow run, and lives. A run has as many as there are
 // parties to it: its submitter, its executor. As long as one of them is held, the run goes on;
-// when none is left, it is lost, and who looks next ends it. The end of a run ends its leases.
+// when none is left, it is lost, and who looks next ends it, or takes it up, see [Resumer]. The
+// end of a run ends its leases.
 type Lease struct {
 	ID     string        // a UUID, made by the holder
 	Holder string        // what the holder is to the run, for people: "submitter", "executor"
@@ -53,8 +54,26 @@ type Leaser interface {
 type LossEnder interface {
 	// EndLost ends the runs that are under way, see [State.UnderWay], and that nobody looks
 	// after any more: CRASHED, or CANCELLED if they were CANCELLING, with a message that says
-	// who disappeared. Of several callers one ends a run. It returns how many it ended.
+	// who disappeared. Of several callers one ends a run. It returns how many it ended. Those that
+	// can be taken up, see [Resumer], it ends only when that has not happened for [JobPatience].
 	EndLost(ctx context.Context) (int, error)
+}
+
+// JobPatience is how long a run is not ended that nobody looks after, while its job may go on: from
+// when that was first noticed, or nobody was found who looked after it for a while.
+const JobPatience = 10 * time.Minute
+
+// PlatformProcess is the type of the work pools whose jobs end with who launched them.
+const PlatformProcess = "process"
+
+// Resumer is what those need who take up runs that nobody looks after any more.
+type Resumer interface {
+	// Abandoned returns the ids of the runs that are under way, that nobody looks after any more and
+	// whose jobs may go on without: their infrastructure is known, and no local process.
+	Abandoned(ctx context.Context) ([]string, error)
+	// TakeUp takes the lease on such a run, in place of those who are gone. It is false when
+	// somebody looks after the run, or it has ended. Of several callers one gets it.
+	TakeUp(ctx context.Context, flowRunID string, lease Lease) (bool, error)
 }
 
 // Keep renews a lease that was taken, until stop is called; stop waits for that. The returned

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
 	"github.com/flowship/flowship/submit/worker"
@@ -119,8 +120,67 @@ func TestCancelledInAnOutage(t *testing.T) {
 	})
 }
 
+// failing is an infrastructure elsewhere whose jobs leave a record that they failed.
+type failing struct {
+	gate
+	started int
+	fail    func()
+}
+
+func (f *failing) Start(context.Context, *launch.Job) (string, error) {
+	f.started++
+	return "job", nil
+}
+
+func (f *failing) Wait(context.Context, string) (*launch.Exit, error) {
+	f.fail()
+	return &launch.Exit{Code: 1}, nil
+}
+
+// A run that is cancelled while it waits for its retry is not started once more for that.
+func TestCancelledBeforeItsRetry(t *testing.T) {
+	for _, delay := range []time.Duration{0, time.Hour} {
+		t.Run(delay.String(), func(t *testing.T) {
+			ctx := t.Context()
+			runs, run, lease := newRunOf(t, orchestrator.Policy{Retries: 1, RetryDelay: delay})
+			job := &failing{}
+			launcher := newLauncher(runs, job, 0)
+			launcher.Elsewhere = func(*orchestrator.FlowRun, string) (*worker.Elsewhere, error) { return &worker.Elsewhere{}, nil }
+			job.fail = func() {
+				failed := orchestrator.NewState(orchestrator.TypeFailed, "")
+				if err := execute.NotRun(run.ID, failed, 1).Settle(ctx, run.Bundle.URL, nil, nil); err != nil {
+					t.Error(err)
+				}
+			}
+			launcher.Runs = cancelling{runs}
+			end, err := launcher.Launch(ctx, worker.Launch{Run: run, Lease: lease})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]any{orchestrator.TypeCancelled, 130, 1}, []any{end.State.Type, end.ExitCode, job.started}); diff != "" {
+				t.Errorf("state, exit code, starts (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// cancelling is a backend whose runs are cancelled as soon as they await a retry.
+type cancelling struct{ *local.Orchestrator }
+
+func (c cancelling) SetState(ctx context.Context, id string, to orchestrator.State, opts *orchestrator.SetStateOptions) (*orchestrator.Outcome, error) {
+	out, err := c.Orchestrator.SetState(ctx, id, to, opts)
+	if err == nil && out.State.AwaitsRetry() {
+		_, err = c.Orchestrator.SetState(ctx, id, orchestrator.NewState(orchestrator.TypeCancelling, "enough"), nil)
+	}
+	return out, err
+}
+
 // newRun returns a backend with a run that is PENDING, and a lease on it.
 func newRun(t *testing.T) (*local.Orchestrator, *orchestrator.FlowRun, orchestrator.Lease) {
+	return newRunOf(t, orchestrator.Policy{})
+}
+
+func newRunOf(t *testing.T, policy orchestrator.Policy) (*local.Orchestrator, *orchestrator.FlowRun, orchestrator.Lease) {
 	ctx := t.Context()
 	runs, err := local.Open(ctx, filepath.Join(t.TempDir(), "flowship.db"), nil)
 	if err != nil {
@@ -132,7 +192,7 @@ func newRun(t *testing.T) (*local.Orchestrator, *orchestrator.FlowRun, orchestra
 	}
 	lease := orchestrator.NewLease("launcher", time.Hour)
 	run, err := runs.CreateFlowRun(ctx, orchestrator.NewFlowRun{
-		Flow: "f", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypePending, ""), Lease: &lease,
+		Flow: "f", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypePending, ""), Lease: &lease, Policy: policy,
 		Bundle: orchestrator.Bundle{URL: "file://" + filepath.ToSlash(t.TempDir())},
 	})
 	if err != nil {

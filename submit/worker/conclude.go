@@ -55,6 +55,8 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 	case exit.Code == 0 && (state.Type == orchestrator.TypePaused || state.Type == orchestrator.TypeScheduled):
 		a.end.State = state // Prefect's engine has suspended or rescheduled it
 		return nil, nil
+	case a.gone:
+		state = orchestrator.NewState(orchestrator.TypeCrashed, "nobody looked after the run for a while, and its job is not there any more")
 	default:
 		state = orchestrator.NewState(orchestrator.TypeCrashed, "the executor ended without a word about the run, "+exit.Explain())
 	}

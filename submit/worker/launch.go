@@ -20,9 +20,11 @@ type Runs interface {
 	orchestrator.Reader
 	orchestrator.StateSetter
 	orchestrator.Leaser
+	orchestrator.Resumer
 	orchestrator.Launched
 	orchestrator.WorkPoolReader
 	orchestrator.LogWriter
+	orchestrator.LogReader
 }
 
 // Elsewhere is what a job needs that does not see the files of this machine.
@@ -100,39 +102,56 @@ type End struct {
 }
 
 // Launch launches the run, waits for it and sees to it that it ends in a final state. When ctx
-// ends, the run is stopped and CANCELLED or, if the cause is [ErrStopped], CRASHED. An error
-// means that the end of the run is not known.
+// ends, the run is stopped and CANCELLED or, if the cause is [ErrStopped], CRASHED; with [ErrLeft],
+// it is left as it is. An error means that the end of the run is not known.
 func (l *Launcher) Launch(ctx context.Context, in Launch) (*End, error) {
 	a := &attempt{Launcher: l, Launch: in}
+	return a.toItsEnd(ctx, a.start, nil)
+}
+
+// toItsEnd sees the run to its end, whose job begin starts or finds. If the run is to wait for its
+// retry first, due is when that is due.
+func (a *attempt) toItsEnd(ctx context.Context, begin beginning, due *time.Time) (*End, error) {
 	// Whatever happens to the caller, the end of the run has to be recorded.
 	whole := context.WithoutCancel(ctx)
-	ctx, stopKeeping := orchestrator.Keep(ctx, l.Runs, in.Lease)
+	ctx, stopKeeping := orchestrator.Keep(ctx, a.Runs, a.Launch.Lease)
 	defer stopKeeping()
 	defer a.letGo(whole)
 	defer a.hush()
 	for {
-		end, again, err := a.once(ctx, whole)
+		if due != nil {
+			if err := a.awaitRetry(ctx, *due); err != nil {
+				return a.notStarted(whole, err, true)
+			}
+			begin = a.startAgain
+		}
+		end, again, err := a.once(ctx, whole, begin)
 		if again == nil {
 			return end, err
 		}
-		if err := sleepUntil(ctx, *again); err != nil {
-			return a.notStarted(whole, err, !errors.Is(err, orchestrator.ErrLeaseLost))
-		}
+		due = again
 	}
 }
 
-// once launches the run and sees it to its end, or says when it is to be launched once more.
-func (a *attempt) once(ctx, whole context.Context) (end *End, again *time.Time, err error) {
-	l, in := a.Launcher, a.Launch
-	running, err := a.start(ctx)
-	if err != nil {
-		end, err = a.notStarted(whole, err, ctx.Err() != nil && !errors.Is(err, orchestrator.ErrLeaseLost))
+// beginning starts the job, or finds it.
+type beginning func(ctx context.Context) (*launch.Running, error)
+
+// once sees the job to its end, and says when the run is to be launched once more.
+func (a *attempt) once(ctx, whole context.Context, begin beginning) (end *End, again *time.Time, err error) {
+	running, err := begin(ctx)
+	switch {
+	case err == nil:
+	case a.found && errors.Is(err, launch.ErrNotFound):
+		return a.wasGone(whole)
+	case a.found: // it may be found later
+		return &a.end, nil, wrapped(err)
+	default:
+		end, err = a.notStarted(whole, err, ctx.Err() != nil)
 		return end, nil, err
 	}
-	if in.Accepted != nil {
-		in.Accepted()
+	if a.Accepted != nil {
+		a.Accepted()
 	}
-	a.begun(whole)
 	ctx, unwatch := a.watch(ctx)
 	exit, err := running.Wait(ctx)
 	interrupted := ctx.Err() != nil // before unwatch sees to that
@@ -141,10 +160,18 @@ func (a *attempt) once(ctx, whole context.Context) (end *End, again *time.Time, 
 	lost := exit == nil && errors.Is(cause, orchestrator.ErrLeaseLost)
 	stopped := exit == nil && !lost && interrupted
 	switch {
+	case stopped && errors.Is(cause, ErrLeft):
+		a.leave()
+		return &a.end, nil, wrapped(cause)
+	case lost && a.goesOnElsewhere(whole, running):
+		a.leave()
+		return &a.end, nil, errTakenUp
 	case lost:
 		exit, err = a.abandon(whole, running)
 	case stopped:
 		exit, err = a.cancel(whole, running, cause)
+	case exit == nil && a.found && errors.Is(err, launch.ErrNotFound):
+		return a.wasGone(whole)
 	case exit == nil: // the platform says why there will be none
 		end, err = a.notRun(whole, err)
 		return end, nil, err
@@ -157,8 +184,8 @@ func (a *attempt) once(ctx, whole context.Context) (end *End, again *time.Time, 
 	if again, err = a.conclude(whole, exit, stopped, lost); again != nil || err != nil {
 		return &a.end, again, wrapped(err)
 	}
-	if a.end.State.Type == orchestrator.TypeCrashed && a.end.ExitCode == execute.ExitRefused && l.Refused != nil {
-		a.warn(l.Refused(in.Run))
+	if a.end.State.Type == orchestrator.TypeCrashed && a.end.ExitCode == execute.ExitRefused && a.Refused != nil {
+		a.warn(a.Refused(a.Run))
 	}
 	return &a.end, nil, nil
 }
@@ -174,11 +201,19 @@ func wrapped(err error) error {
 type attempt struct {
 	*Launcher
 	Launch
-	elsewhere *Elsewhere // nil where the job sees this machine's files
-	scribe    *execute.Scribe
-	attempts  int // that were begun
-	end       End
-	cause     error // why it is being stopped
+	// What place finds out:
+	pool          *orchestrator.WorkPool
+	infra         *launch.Infrastructure
+	elsewhere     *Elsewhere // nil where the job sees this machine's files
+	argv          []string   // of the executor
+	configuration map[string]any
+
+	scribe   *execute.Scribe
+	attempts int  // that were begun
+	found    bool // the job is one that somebody else started
+	gone     bool // it was to be found, and is not there any more
+	end      End
+	cause    error // why it is being stopped
 }
 
 // speaks reports whether the launcher speaks for an executor that cannot.
@@ -194,71 +229,79 @@ func Command(executor []string, run *orchestrator.FlowRun) []string {
 	return argv
 }
 
-// start makes the job and has it started.
-func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
+// place finds out where the run is executed, and what its job needs there.
+func (a *attempt) place(ctx context.Context) (err error) {
+	if a.pool, err = a.Runs.WorkPool(ctx, a.Run.WorkPool); err != nil {
+		return err
 	}
-	pool, err := a.Runs.WorkPool(ctx, a.Run.WorkPool)
-	if err != nil {
-		return nil, err
-	}
-	infra, err := a.Infrastructure(pool.Type)
-	if err != nil {
-		return nil, err
+	if a.infra, err = a.Infrastructure(a.pool.Type); err != nil {
+		return err
 	}
 	var command []string
 	if a.Run.Bundle.Key != "" {
 		command = Command(a.Executor, a.Run)
 	}
-	job := launch.Job{Stdout: a.Stdout, Stderr: a.Stderr}
 	if a.Elsewhere != nil {
-		if a.elsewhere, err = a.Elsewhere(a.Run, pool.Type); err != nil {
-			return nil, err
+		if a.elsewhere, err = a.Elsewhere(a.Run, a.pool.Type); err != nil {
+			return err
 		}
 	}
-	if e := a.elsewhere; e != nil {
-		command, job.Files, job.Take, job.Secrets = e.Command, e.Files, e.Take, e.Secrets
+	if a.elsewhere != nil {
+		command = a.elsewhere.Command
 	}
-	configuration, err := a.configure(ctx, pool, command)
-	if err != nil {
+	a.argv = command
+	a.configuration, err = a.configure(ctx, a.pool, command)
+	return err
+}
+
+// start makes the job and has it started.
+func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
+	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	if e := a.elsewhere; e != nil && e.Executor != nil {
-		executor, err := e.Executor(ctx, infra, configuration)
-		if err != nil {
-			return nil, err
-		}
-		job.Files = append([]launch.File{executor}, job.Files...)
+	if err := a.place(ctx); err != nil {
+		return nil, err
 	}
-	var env []string
-	if a.elsewhere != nil {
-		env = a.elsewhere.Env
+	job := launch.Job{
+		Command: a.argv, Configuration: a.configuration, Stdout: a.Stdout, Stderr: a.Stderr,
+		Name: a.Run.Name, Labels: labels(a.Run, a.pool), Keep: a.Keep,
+	}
+	if e := a.elsewhere; e != nil {
+		job.Files, job.Take, job.Secrets, job.Env = e.Files, e.Take, e.Secrets, e.Env
+		if e.Executor != nil {
+			executor, err := e.Executor(ctx, a.infra, a.configuration)
+			if err != nil {
+				return nil, err
+			}
+			job.Files = append([]launch.File{executor}, e.Files...)
+		}
 	} else {
-		env = a.Env(a.Run.ID, a.Launch.Lease)
+		job.Env = a.Env(a.Run.ID, a.Launch.Lease)
 	}
 	if a.Settings != nil {
-		env = append(env, unlessConfigured(configuration, a.Settings(a.Run, a.elsewhere))...)
+		job.Env = append(job.Env, unlessConfigured(a.configuration, a.Settings(a.Run, a.elsewhere))...)
 	}
 	if a.Access != nil {
 		access, err := a.Access(ctx, a.Run)
 		if err != nil {
 			return nil, err
 		}
-		env = append(env, access...)
+		job.Env = append(job.Env, access...)
 	}
-	job.Command, job.Configuration, job.Env = command, configuration, env
-	job.Name, job.Labels, job.Keep = a.Run.Name, labels(a.Run, pool), a.Keep
 	if a.speaks() {
-		a.scribe = execute.NewScribe(ctx, a.Runs, a.Run.ID, a.Stdout, a.Stderr)
-		job.Stdout, job.Stderr = a.scribe.Stdout, a.scribe.Stderr
+		a.scribe = execute.NewScribe(ctx, a.Runs, a.Run.ID, &execute.ScribeOptions{Stdout: a.Stdout, Stderr: a.Stderr})
+		job.Stdout, job.Stderr, job.Notes = a.scribe.Stdout, a.scribe.Stderr, a.scribe.Notes
 	}
-	running, err := infra.Start(ctx, job)
+	running, err := a.infra.Start(ctx, job)
 	if err != nil {
 		a.hush()
 		return nil, err
 	}
-	a.warn(a.Runs.SetInfrastructure(context.WithoutCancel(ctx), a.Run.ID, running.ID()))
+	a.found = false
+	whole := context.WithoutCancel(ctx)
+	a.begun(whole)
+	// Last, so that who takes the run up knows that this job has begun, and not only an earlier one.
+	a.warn(a.Runs.SetInfrastructure(whole, a.Run.ID, running.ID()))
 	return running, nil
 }
 
@@ -270,10 +313,13 @@ const StorageAccess = "storage_access"
 // those who submit and launch; a base job template may know it as well.
 const Platform = "platform"
 
+// labelFlowRun is the label that tells which run a job is of.
+const labelFlowRun = "prefect.io/flow-run-id"
+
 // labels are what platforms show of a job.
 func labels(run *orchestrator.FlowRun, pool *orchestrator.WorkPool) map[string]string {
 	return map[string]string{
-		"prefect.io/flow-run-id":    run.ID,
+		labelFlowRun:                run.ID,
 		"prefect.io/flow-run-name":  run.Name,
 		"prefect.io/flow-id":        run.FlowID,
 		"prefect.io/flow-name":      run.Flow,

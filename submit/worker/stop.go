@@ -60,8 +60,18 @@ func stopMessage(cause error) string {
 	return fmt.Sprintf("cancelled: %v", cause)
 }
 
-// notStarted ends a run that never got an executor.
+// notStarted ends a run that never got an executor, or none for its retry, if that is still for
+// this launcher to say.
 func (a *attempt) notStarted(ctx context.Context, err error, stopped bool) (*End, error) {
+	if errors.Is(err, ErrLeft) {
+		return &a.end, wrapped(err)
+	}
+	if errors.Is(err, orchestrator.ErrLeaseLost) {
+		if run, err := a.Runs.FlowRun(ctx, a.Run.ID); err == nil && !run.State.Type.Final() {
+			return &a.end, errTakenUp
+		}
+		stopped = false
+	}
 	state := orchestrator.NewState(orchestrator.TypeCrashed, "the executor could not be started: "+err.Error())
 	if stopped {
 		state = stoppedState(err, stopMessage(err))

@@ -15,10 +15,19 @@
 // # A worker
 //
 // Claiming a run is its transition to PENDING, of which one succeeds, together with the
-// worker's lease. A worker that is killed takes its lease with it, and on Linux its jobs as
-// well: the next one to look finds these runs CRASHED, never for ever RUNNING, and none is run
-// twice. A worker that is asked to stop claims nothing more, hands back what it has not
+// worker's lease. A worker that is asked to stop claims nothing more, hands back what it has not
 // launched, and waits for what it has.
+//
+// # A worker that was killed
+//
+// Its lease goes with it. On Linux so do the local processes that it launched: the next one to
+// look finds their runs CRASHED, never for ever RUNNING. Containers and Kubernetes Jobs go on. The
+// next worker of the pool, or whoever waits for such a run, takes it up ([Launcher.Resume]): it
+// finds the job by the run's infrastructure and goes on as if it had launched it. The lease
+// decides who does, so that of several one does, and none is run twice. Only a run whose job is
+// not there any more, or was about to be launched, ends CRASHED. What is left where the jobs ran
+// and belongs to no run that is under way, a worker removes when it starts and from time to time
+// ([Launcher.Sweep]).
 package worker
 
 import (
@@ -43,7 +52,6 @@ type Backend interface {
 	orchestrator.Queue
 	orchestrator.LossEnder
 	orchestrator.WorkerRegistry
-	orchestrator.LogWriter
 }
 
 // Options are the options of [New].
@@ -83,7 +91,9 @@ type Worker struct {
 	// run if it is ours. Of serve, and of Run after it.
 	unsure map[string]*claim
 	news   chan struct{} // buffered: 1; there may be work
-	all    sync.WaitGroup
+	// unfound are runs, by id, of which it was said that their jobs cannot be looked for.
+	unfound sync.Map
+	all     sync.WaitGroup
 }
 
 // How often a worker says that it is there, looks for runs that nobody looks after, and how long
@@ -91,6 +101,7 @@ type Worker struct {
 const (
 	heartbeatInterval = 10 * time.Second
 	reviewInterval    = time.Second
+	sweepInterval     = time.Minute
 	longestBackoff    = 30 * time.Second
 	// However much is heard, it does not look more often for that.
 	shortestInterval = 200 * time.Millisecond
@@ -155,8 +166,8 @@ func (w *Worker) Run(ctx context.Context) error {
 // serve claims runs until ctx ends or, with RunOnce, once.
 func (w *Worker) serve(ctx, whole context.Context, self orchestrator.Worker) error {
 	var failures int
-	var seen, reviewed, looked time.Time
-	seen = time.Now()
+	var looked time.Time
+	care := &upkeep{Worker: w, self: self, seen: time.Now()}
 	defer w.listen(ctx)()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -173,7 +184,7 @@ func (w *Worker) serve(ctx, whole context.Context, self orchestrator.Worker) err
 			}
 		}
 		looked = time.Now()
-		err := w.upkeep(ctx, self, &seen, &reviewed)
+		err := care.take(ctx, whole)
 		if err == nil {
 			err = w.take(ctx, whole)
 		}
@@ -231,27 +242,8 @@ func (w *Worker) backoff(failures int) time.Duration {
 	return d - rand.N(d/5+1)
 }
 
-// upkeep does what is due from time to time.
-func (w *Worker) upkeep(ctx context.Context, self orchestrator.Worker, seen, reviewed *time.Time) error {
-	now := time.Now()
-	if now.Sub(*seen) >= w.Heartbeat {
-		if err := w.runs.Heartbeat(ctx, self); err != nil {
-			return err
-		}
-		*seen = now
-	}
-	if now.Sub(*reviewed) >= reviewInterval {
-		n, err := w.runs.EndLost(ctx)
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			w.log.Warn("ended runs that nobody looked after any more", "runs", n)
-		}
-		*reviewed = now
-	}
-	return nil
-}
+// holder is what the worker is to its runs.
+func (w *Worker) holder() string { return "worker " + strings.TrimPrefix(w.Name, "worker ") }
 
 func (w *Worker) underWay() int {
 	w.mu.Lock()
@@ -291,7 +283,7 @@ func (w *Worker) take(ctx, whole context.Context) error {
 			}
 			continue
 		}
-		lease := orchestrator.NewLease("worker "+strings.TrimPrefix(w.Name, "worker "), w.launcher.Lease)
+		lease := orchestrator.NewLease(w.holder(), w.launcher.Lease)
 		if err := w.claim(ctx, whole, &claim{run, orchestrator.NewState(orchestrator.TypePending, ""), lease}); err != nil {
 			return err
 		}
@@ -350,15 +342,7 @@ func (w *Worker) introduce(ctx context.Context, run *orchestrator.FlowRun) {
 
 // launch sees one run to its end.
 func (w *Worker) launch(ctx context.Context, run *orchestrator.FlowRun, lease orchestrator.Lease) {
-	defer func() {
-		w.mu.Lock()
-		delete(w.taken, run.ID)
-		w.mu.Unlock()
-		select {
-		case w.freed <- struct{}{}:
-		default:
-		}
-	}()
+	defer w.free(run.ID)
 	log := w.log.With("flow_run", run.ID, "name", run.Name)
 	log.Info("submitting flow run")
 	w.introduce(ctx, run)
@@ -366,6 +350,27 @@ func (w *Worker) launch(ctx context.Context, run *orchestrator.FlowRun, lease or
 		log.Info("flow run is not to be run", "reason", out.Reason)
 	}
 	end, err := w.launcher.Launch(ctx, Launch{Run: run, Lease: lease})
+	tell(log, end, err)
+}
+
+// free makes room for another run.
+func (w *Worker) free(id string) {
+	w.drop(id)
+	select {
+	case w.freed <- struct{}{}:
+	default:
+	}
+}
+
+// drop forgets a run that was under way.
+func (w *Worker) drop(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.taken, id)
+}
+
+// tell logs how a run ended.
+func tell(log *slog.Logger, end *End, err error) {
 	if end != nil {
 		for _, warning := range end.Warnings {
 			log.Warn("flow run", "error", warning)

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,19 +66,29 @@ type lease struct {
 	length    time.Duration
 	renewed   time.Time
 	doubted   time.Time // zero: nobody did
+
+	// Of the run:
+	elsewhere bool      // its job may go on without those who watched it
+	missed    time.Time // when it was first noticed that nobody looks after it; zero: it was not
 }
 
-// watched returns the leases of the runs that need one, those of a run together.
-func watched(ctx context.Context, db querier) ([]*lease, error) {
+// watched returns the leases of the runs that need one, or of the one with this id; those of a run
+// together.
+func watched(ctx context.Context, db querier, id string) ([]*lease, error) {
+	one, args := "", []any{orchestrator.PlatformProcess}
+	if id != "" {
+		one, args = " AND r.id = ?2", append(args, id)
+	}
 	return all(ctx, db, scanLease, `
-		SELECT r.id, r.state_type, coalesce(l.id, ''), coalesce(l.holder, ''), coalesce(l.process, ''), coalesce(l.length, 0), coalesce(l.renewed, 0), l.doubted
+		SELECT r.id, r.state_type, coalesce(l.id, ''), coalesce(l.holder, ''), coalesce(l.process, ''), coalesce(l.length, 0), coalesce(l.renewed, 0), l.doubted,
+			r.infrastructure <> '' AND EXISTS (SELECT 1 FROM work_pool p WHERE p.name = r.work_pool AND p.type <> ?1), r.missed
 		FROM flow_run r LEFT JOIN lease l ON l.flow_run_id = r.id
-		WHERE r.under_way = 1 ORDER BY r.id, l.rowid`)
+		WHERE r.under_way = 1`+one+` ORDER BY r.id, l.rowid`, args...)
 }
 
 func scanLease(row scanner) (*lease, error) {
 	l := &lease{}
-	err := row.Scan(&l.flowRunID, &l.state, &l.id, &l.holder, &l.process, micros{&l.length}, moment{&l.renewed}, moment{&l.doubted})
+	err := row.Scan(&l.flowRunID, &l.state, &l.id, &l.holder, &l.process, micros{&l.length}, moment{&l.renewed}, moment{&l.doubted}, &l.elsewhere, moment{&l.missed})
 	return l, err
 }
 
@@ -118,17 +129,16 @@ func (l *lease) judge(now time.Time, process life) (s standing, why string) {
 // EndLost implements [orchestrator.LossEnder].
 func (o *Orchestrator) EndLost(ctx context.Context) (int, error) {
 	// To look costs nothing; the file is locked only if there is something to do.
-	leases, err := watched(ctx, o.db)
+	leases, err := watched(ctx, o.db, "")
 	if err != nil {
 		return 0, fmt.Errorf("orchestrator: leases: %w", err)
 	}
-	verdicts := o.review(leases)
-	if len(verdicts) == 0 {
+	if !slices.ContainsFunc(o.review(leases), verdict.writes) {
 		return 0, nil
 	}
 	ended := 0
 	err = o.transact(ctx, func(tx *transaction) error {
-		leases, err := watched(ctx, tx)
+		leases, err := watched(ctx, tx, "")
 		if err != nil {
 			return err
 		}
@@ -148,22 +158,66 @@ func (o *Orchestrator) EndLost(ctx context.Context) (int, error) {
 	return ended, nil
 }
 
-// verdict is what has to be written about an unfinished run.
+// Abandoned implements [orchestrator.Resumer].
+func (o *Orchestrator) Abandoned(ctx context.Context) ([]string, error) {
+	leases, err := watched(ctx, o.db, "")
+	if err != nil {
+		return nil, fmt.Errorf("orchestrator: leases: %w", err)
+	}
+	var ids []string
+	for _, v := range o.review(leases) {
+		if v.abandoned {
+			ids = append(ids, v.flowRunID)
+		}
+	}
+	return ids, nil
+}
+
+// TakeUp implements [orchestrator.Resumer].
+func (o *Orchestrator) TakeUp(ctx context.Context, flowRunID string, l orchestrator.Lease) (taken bool, err error) {
+	err = o.transact(ctx, func(tx *transaction) error {
+		leases, err := watched(ctx, tx, flowRunID)
+		if err != nil {
+			return err
+		}
+		if verdicts := o.review(leases); len(verdicts) != 1 || !verdicts[0].abandoned {
+			return nil
+		}
+		for _, statement := range []string{"DELETE FROM lease WHERE flow_run_id = ?", "UPDATE flow_run SET missed = NULL WHERE id = ?"} {
+			if _, err := tx.ExecContext(ctx, statement, flowRunID); err != nil {
+				return err
+			}
+		}
+		taken = true
+		return o.insertLease(ctx, tx, flowRunID, l)
+	})
+	if err != nil {
+		return false, aboutRun(flowRunID, fmt.Errorf("take it up: %w", err))
+	}
+	return taken, nil
+}
+
+// verdict is what is to be thought of an unfinished run, and has to be written about it.
 type verdict struct {
 	flowRunID string
 	state     orchestrator.StateType
+	abandoned bool // it can be taken up
+	missed    bool // that is to be noted
 	lost      bool
 	why       []string // it is lost
 	doubtful  []string // leases
 }
 
-// review returns the runs about which there is something to write.
+func (v verdict) writes() bool { return v.lost || v.missed || len(v.doubtful) > 0 }
+
+// review returns the runs of which there is something to be thought.
 func (o *Orchestrator) review(leases []*lease) []verdict {
 	now, self := o.now(), o.self()
 	lives := map[string]life{} // a process may hold many
 	var verdicts []verdict
 	for len(leases) > 0 {
-		v := verdict{flowRunID: leases[0].flowRunID, state: leases[0].state, lost: true}
+		first := leases[0]
+		v := verdict{flowRunID: first.flowRunID, state: first.state, lost: true}
 		for len(leases) > 0 && leases[0].flowRunID == v.flowRunID {
 			process := leases[0].process
 			if _, known := lives[process]; !known {
@@ -179,7 +233,13 @@ func (o *Orchestrator) review(leases []*lease) []verdict {
 			v.lost = v.lost && s == gone
 			leases = leases[1:]
 		}
-		if v.lost || len(v.doubtful) > 0 {
+		if v.lost && first.elsewhere {
+			v.abandoned = true
+			v.missed = first.missed.IsZero() || first.missed.After(now)
+			v.lost = !v.missed && now.Sub(first.missed) >= orchestrator.JobPatience
+			v.why = append(v.why, fmt.Sprintf("and its job could not be looked for within %v", orchestrator.JobPatience))
+		}
+		if v.lost || v.abandoned || len(v.doubtful) > 0 {
 			verdicts = append(verdicts, v)
 		}
 	}
@@ -189,6 +249,11 @@ func (o *Orchestrator) review(leases []*lease) []verdict {
 func (o *Orchestrator) enforce(ctx context.Context, tx *transaction, v verdict) error {
 	for _, id := range v.doubtful {
 		if _, err := tx.ExecContext(ctx, "UPDATE lease SET doubted = ? WHERE id = ?", o.now().UnixMicro(), id); err != nil {
+			return err
+		}
+	}
+	if v.missed {
+		if _, err := tx.ExecContext(ctx, "UPDATE flow_run SET missed = ? WHERE id = ?", o.now().UnixMicro(), v.flowRunID); err != nil {
 			return err
 		}
 	}

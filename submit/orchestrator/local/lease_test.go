@@ -222,6 +222,44 @@ func TestStoppedProcess(t *testing.T) {
 	endLost(t, o, 1)
 }
 
+// A run whose job nobody could look for is ended in the end, but not before that was tried for a while
+// since somebody last looked after it.
+func TestAbandonedForLong(t *testing.T) {
+	c := newClock()
+	o := openAt(t, c)
+	if _, err := o.CreateWorkPool(t.Context(), orchestrator.NewWorkPool{Name: "dock", Type: "docker"}); err != nil {
+		t.Fatal(err)
+	}
+	lease := orchestrator.NewLease("launcher", 0)
+	run, err := o.CreateFlowRun(t.Context(), orchestrator.NewFlowRun{Flow: "f", WorkPool: "dock", State: state(orchestrator.TypeRunning), Lease: &lease})
+	if err == nil {
+		err = o.SetInfrastructure(t.Context(), run.ID, "job")
+	}
+	if err == nil {
+		err = o.Release(t.Context(), lease)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		c.jump(time.Hour)
+		endLost(t, o, 0) // noticed
+		c.jump(orchestrator.JobPatience - time.Second)
+		endLost(t, o, 0)
+		waiter := orchestrator.NewLease("waiter", 0)
+		if taken, err := o.TakeUp(t.Context(), run.ID, waiter); !taken || err != nil {
+			t.Fatalf("taken up: %t, %v", taken, err)
+		}
+		if err := o.Release(t.Context(), waiter); err != nil {
+			t.Fatal(err)
+		}
+	}
+	endLost(t, o, 0)
+	c.jump(orchestrator.JobPatience)
+	endLost(t, o, 1)
+	wantState(t, o, run.ID, orchestrator.TypeCrashed, "nobody looks after the run any more: no one is known who did, and its job could not be looked for within 10m0s")
+}
+
 // Of all who find a run lost, one ends it.
 func TestLostOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")

@@ -55,6 +55,7 @@ var _ interface {
 	orchestrator.Deleter
 	orchestrator.Leaser
 	orchestrator.LossEnder
+	orchestrator.Resumer
 	orchestrator.Launched
 	orchestrator.Queue
 	orchestrator.StateReader

@@ -130,6 +130,9 @@ var migrations = [...]string{
 		PRIMARY KEY (work_pool, name)
 	) STRICT;
 	`,
+	`
+	ALTER TABLE flow_run ADD COLUMN missed INTEGER; -- when it was noticed that nobody looks after it; NULL: somebody does
+	`,
 }
 
 // migrate brings the file up to date. When several processes try, one does it.

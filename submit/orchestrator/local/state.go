@@ -133,7 +133,7 @@ func setState(ctx context.Context, tx *transaction, run, workPool string, s orch
 	_, err = tx.ExecContext(ctx, `
 		UPDATE flow_run SET state_type = ?2, state_id = ?3, state_name = ?4, state_timestamp = ?5, state_scheduled = ?6,
 			started = CASE WHEN ?7 THEN coalesce(started, ?5) ELSE started END,
-			ended = CASE WHEN ?8 THEN ?5 END,
+			ended = CASE WHEN ?8 THEN ?5 END, missed = NULL,
 			run_count = run_count + (?7 AND state_type <> ?2),
 			infrastructure = CASE WHEN ?9 OR (ended IS NOT NULL AND NOT ?8) THEN '' ELSE infrastructure END
 		WHERE id = ?1`,

@@ -1,6 +1,9 @@
 package orchestratortest
 
 import (
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -71,4 +74,80 @@ func testLosses(b *bed) {
 	for id, name := range stay {
 		b.diff("stays", name, b.run(id).State.Name)
 	}
+}
+
+// A run whose job may go on without those who launched it is left for others to take up, of whom one
+// does.
+func testAbandonment(b *bed) {
+	ctx := b.Context()
+	elsewhere, here := b.pool(orchestrator.NewWorkPool{Type: "docker"}), b.pool(orchestrator.NewWorkPool{})
+	launched := func(pool, infrastructure string, s orchestrator.State) (string, orchestrator.Lease) {
+		lease := orchestrator.NewLease("launcher", 0)
+		id := b.create(orchestrator.NewFlowRun{WorkPool: pool, State: s, Lease: &lease}).ID
+		if infrastructure != "" {
+			b.must(b.SetInfrastructure(ctx, id, infrastructure))
+		}
+		return id, lease
+	}
+	running, first := launched(elsewhere, "job", state("RUNNING"))
+	cancelling, second := launched(elsewhere, "job", state("CANCELLING"))
+	process, third := launched(here, "4711", state("RUNNING"))
+	unlaunched, fourth := launched(elsewhere, "", state("PENDING"))
+	wantAbandoned := func(what string, want bool, ids ...string) {
+		b.Helper()
+		_, err := b.EndLost(ctx)
+		b.must(err)
+		all, err := b.Abandoned(ctx)
+		b.must(err)
+		for _, id := range ids {
+			if slices.Contains(all, id) != want {
+				b.Errorf("%s: %s is abandoned: %t, want %t", what, id, !want, want)
+			}
+		}
+	}
+	wantAbandoned("somebody looks after them", false, running, cancelling, process, unlaunched)
+	if taken, err := b.TakeUp(ctx, running, orchestrator.NewLease("waiter", 0)); taken || err != nil {
+		b.Errorf("taken up while somebody looks after it: %t, %v", taken, err)
+	}
+	for _, lease := range []orchestrator.Lease{first, second, third, fourth} {
+		b.must(b.Release(ctx, lease))
+	}
+	wantAbandoned("their jobs may go on", true, running, cancelling)
+	wantAbandoned("they have no job that would", false, process, unlaunched)
+	for id, want := range map[string]string{running: "Running", cancelling: "Cancelling", process: "Crashed", unlaunched: "Crashed"} {
+		b.diff("state", want, b.run(id).State.Name)
+	}
+
+	var taken atomic.Int64
+	var mine orchestrator.Lease
+	for round := 0; taken.Load() == 0 && round < 20; round++ { // where all were refused, they come back
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				lease := orchestrator.NewLease("waiter", 0)
+				ok, err := b.TakeUp(ctx, running, lease)
+				if err != nil {
+					b.Error(err)
+				}
+				if ok {
+					taken.Add(1)
+					mine = lease
+				}
+			})
+		}
+		wg.Wait()
+	}
+	if taken.Load() != 1 {
+		b.Fatalf("%d took it up", taken.Load())
+	}
+	wantAbandoned("it was taken up", false, running)
+	b.must(b.Renew(ctx, mine))
+	b.must(b.Release(ctx, mine))
+	wantAbandoned("who took it up has left it", true, running)
+	b.accept(running, state("COMPLETED"))
+	wantAbandoned("it has ended", false, running)
+	if taken, err := b.TakeUp(ctx, running, orchestrator.NewLease("waiter", 0)); taken || err != nil {
+		b.Errorf("taken up after its end: %t, %v", taken, err)
+	}
+	b.accept(cancelling, state("CANCELLED"))
 }

@@ -33,6 +33,7 @@ type Backend interface {
 	orchestrator.Deleter
 	orchestrator.Leaser
 	orchestrator.LossEnder
+	orchestrator.Resumer
 	orchestrator.Launched
 	orchestrator.Queue
 	orchestrator.LogWriter
@@ -81,6 +82,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend, opts *Options) {
 		{"Follows", testFollows},
 		{"Leases", testLeases},
 		{"Losses", testLosses},
+		{"Abandonment", testAbandonment},
 		{"QueueOrder", testQueueOrder},
 		{"QueueOffers", testQueueOffers},
 		{"PausedPool", testPausedPool},
@@ -149,7 +151,10 @@ func unique(name string) string { return name + "-" + uuid.NewString()[:13] }
 // pool makes a work pool of its own.
 func (b *bed) pool(n orchestrator.NewWorkPool) string {
 	b.Helper()
-	n.Name, n.Type = unique("pool"), "process"
+	n.Name = unique("pool")
+	if n.Type == "" {
+		n.Type = orchestrator.PlatformProcess
+	}
 	_, err := b.CreateWorkPool(b.Context(), n)
 	b.must(err)
 	b.Cleanup(func() { b.DeleteWorkPool(context.WithoutCancel(b.Context()), n.Name) })

@@ -19,6 +19,9 @@ const lossInterval = 15 * time.Second
 type losses struct {
 	sync.Mutex // held while somebody looks
 	asked      time.Time
+
+	known     sync.Mutex
+	abandoned []string // ids, at the last look
 }
 
 // EndLost implements [orchestrator.LossEnder]. It looks at runs without a deployment, and at all
@@ -27,7 +30,8 @@ type losses struct {
 //
 // That leases have expired may also come from a server that was away: then those who live could
 // not say so, and come back by and by. So who first finds a run like that only notes its doubt at
-// the run, and the run is ended by who still finds it so after half a lease.
+// the run, and the run is ended by who still finds it so after half a lease, or
+// [orchestrator.JobPatience] if it can be taken up.
 func (c *Client) EndLost(ctx context.Context) (int, error) {
 	if !c.losses.TryLock() { // somebody looks already
 		return 0, nil
@@ -42,6 +46,17 @@ func (c *Client) EndLost(ctx context.Context) (int, error) {
 	}
 	c.losses.asked = time.Now()
 	return ended, nil
+}
+
+// Abandoned implements [orchestrator.Resumer]. It says what was found when runs were last looked
+// for that are lost.
+func (c *Client) Abandoned(ctx context.Context) ([]string, error) {
+	if _, err := c.EndLost(ctx); err != nil {
+		return nil, err
+	}
+	c.losses.known.Lock()
+	defer c.losses.known.Unlock()
+	return slices.Clone(c.losses.abandoned), nil
 }
 
 func (c *Client) endLost(ctx context.Context) (ended int, err error) {
@@ -63,56 +78,120 @@ func (c *Client) endLost(ctx context.Context) (ended int, err error) {
 			return 0, err
 		}
 	}
+	var abandoned []string
 	for _, run := range lost {
-		seen := run.current()
-		l := run.lost(c.now())
-		if l == nil {
+		v, err := c.judge(ctx, run)
+		if err != nil {
+			return ended, err
+		}
+		if v.abandoned {
+			abandoned = append(abandoned, run.ID)
+		}
+		if !v.certain {
 			continue
 		}
-		if certain, err := c.doubt(ctx, run, l); err != nil {
+		ok, err := c.endOne(ctx, run, v.loss)
+		if err != nil {
 			return ended, err
-		} else if !certain {
-			continue
 		}
-		end := orchestrator.TypeCrashed
-		if seen.Type == orchestrator.TypeCancelling {
-			end = orchestrator.TypeCancelled
-		}
-		state := orchestrator.NewState(end, "nobody looks after the run any more: "+strings.Join(l.why, ", "))
-		// Without force: the server then refuses a crash of what has ended meanwhile.
-		out, err := c.setState(ctx, run.ID, state, &orchestrator.SetStateOptions{Follows: seen.ID}, func(r *flowRun) bool {
-			return r.lost(c.now()) != nil
-		})
-		switch {
-		case errors.Is(err, orchestrator.ErrNotFound):
-		case err != nil:
-			return ended, err
-		case out.Status == orchestrator.Accepted:
+		if ok {
 			ended++
 		}
 	}
+	c.losses.known.Lock()
+	defer c.losses.known.Unlock()
+	c.losses.abandoned = abandoned
 	return ended, nil
+}
+
+// endOne ends a run that is lost.
+func (c *Client) endOne(ctx context.Context, run *flowRun, l *loss) (ended bool, err error) {
+	seen := run.current()
+	end := orchestrator.TypeCrashed
+	if seen.Type == orchestrator.TypeCancelling {
+		end = orchestrator.TypeCancelled
+	}
+	state := orchestrator.NewState(end, "nobody looks after the run any more: "+strings.Join(l.why, ", "))
+	// Without force: the server then refuses a crash of what has ended meanwhile.
+	out, err := c.setState(ctx, run.ID, state, &orchestrator.SetStateOptions{Follows: seen.ID}, func(r *flowRun) bool {
+		return r.lost(c.now()) != nil
+	})
+	if errors.Is(err, orchestrator.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && out.Status == orchestrator.Accepted, err
+}
+
+// verdict is what is to be thought of a run that looks lost.
+type verdict struct {
+	*loss
+	abandoned bool // it can be taken up
+	certain   bool // it is lost
+}
+
+// judge says whether there is no doubt about a loss, and whether the run can be taken up.
+func (c *Client) judge(ctx context.Context, run *flowRun) (v verdict, err error) {
+	if v.loss = run.lost(c.now()); v.loss == nil {
+		return v, nil
+	}
+	elsewhere, err := c.elsewhere(ctx, run)
+	if err != nil {
+		return v, err
+	}
+	if !elsewhere {
+		v.certain, err = c.doubt(ctx, run, v.loss, v.patience)
+		return v, err
+	}
+	v.why = append(v.why, fmt.Sprintf("and its job could not be looked for within %v", orchestrator.JobPatience))
+	if v.certain, err = c.doubt(ctx, run, v.loss, orchestrator.JobPatience); err != nil {
+		return v, err
+	}
+	since := run.doubted()
+	v.abandoned = v.patience == 0 || !since.Before(v.renewed) && c.now().Sub(since) >= v.patience
+	return v, nil
+}
+
+// elsewhere reports whether the run's job may go on without those who watched it.
+func (c *Client) elsewhere(ctx context.Context, run *flowRun) (bool, error) {
+	name, there := run.workPool()
+	if run.Infrastructure == "" || !there {
+		return false, nil
+	}
+	pool, err := c.WorkPool(ctx, name)
+	if errors.Is(err, orchestrator.ErrNoWorkPool) {
+		return false, nil
+	}
+	return err == nil && pool.Type != orchestrator.PlatformProcess, err
 }
 
 // earlierLife is how much older than the state of its run a sign may be that still belongs to it:
 // the clock of the server is known to a few seconds.
 const earlierLife = staleness
 
-// doubt reports whether the loss is beyond doubt. If it is not, and nobody has said so since a lease
-// was last renewed, it notes that it is doubted from now on.
-func (c *Client) doubt(ctx context.Context, run *flowRun, l *loss) (certain bool, err error) {
-	if l.patience == 0 {
+// doubt reports whether the loss is beyond doubt after the patience. If nobody has said that it is
+// doubted since a lease was last renewed, it notes that it is from now on.
+func (c *Client) doubt(ctx context.Context, run *flowRun, l *loss, patience time.Duration) (certain bool, err error) {
+	if patience == 0 {
 		return true, nil
 	}
 	now := c.now()
-	if since, err := time.Parse(time.RFC3339Nano, run.Labels[labelDoubt]); err == nil && !since.Before(l.renewed) {
-		return now.Sub(since) >= l.patience, nil
+	if since := run.doubted(); !since.IsZero() && !since.Before(l.renewed) {
+		return now.Sub(since) >= patience, nil
 	}
 	err = c.write(ctx, run.ID, map[string]string{labelDoubt: now.Format(time.RFC3339Nano)})
 	if isNotFound(err) {
 		err = nil
 	}
 	return false, err
+}
+
+// doubted is since when it is doubted that somebody looks after the run; zero if it is not.
+func (r *flowRun) doubted() time.Time {
+	since, err := time.Parse(time.RFC3339Nano, r.Labels[labelDoubt])
+	if err != nil {
+		return time.Time{}
+	}
+	return since
 }
 
 // loss is that nobody looks after a run any more.

@@ -143,6 +143,7 @@ const (
 	labelPool       = labelPrefix + "pool"
 	labelLease      = labelPrefix + "lease."
 	labelDoubt      = labelPrefix + "doubt"
+	labelClaim      = labelPrefix + "claim."
 )
 
 // labels are those of a flow run. What is no text becomes its JSON.
