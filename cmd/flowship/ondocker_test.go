@@ -49,7 +49,12 @@ func TestPrefectRunsInContainers(t *testing.T) {
 	program := tm.submitted(append(variables, flows(t, "wordcount")+":WordCount", "--include", "texts/")...)
 	failing := tm.submitted(append(variables, "--", "sh", "-c", "exit 7")...)
 	imageless := tm.submitted("-v", "image=nosuch:1", "-v", "image_pull_policy=Never", "--", "true")
-	tm.try("flow-run", "wait", queued, program, failing, imageless)
+	launched := strings.TrimSpace(tm.flowship(slices.Concat([]string{"submit", "--pool", tm.pool}, variables, command)...))
+	launchedProgram := strings.TrimSpace(tm.flowship(slices.Concat([]string{"submit", "--pool", tm.pool}, variables, []string{flows(t, "wordcount") + ":WordCount", "--include", "texts/"})...))
+	if out := tm.flowship(slices.Concat([]string{"run", "--pool", tm.pool}, variables, []string{flows(t, "wordcount") + ":WordCount", "--include", "texts/"})...); !strings.Contains(out, `"lines":76`) {
+		t.Errorf("run prints %q", out)
+	}
+	tm.try("flow-run", "wait", queued, program, failing, imageless, launched, launchedProgram)
 	gate := t.TempDir()
 	gated := tm.submitted(append(variables, "-v", fmt.Sprintf(`volumes=["%s:/gate"]`, gate), "--timeout", "1m", "--", "sh", "-c", "echo begun; until test -e /gate/open; do sleep 0.05; done; echo done")...)
 	tm.follow(gated, "begun", func() error { return os.WriteFile(filepath.Join(gate, "open"), nil, 0o600) })
@@ -59,14 +64,16 @@ func TestPrefectRunsInContainers(t *testing.T) {
 	}
 	tm.logs(queued, fmt.Sprintf("there are 4, by %d", whole))
 	for id, want := range map[string][2]string{
-		queued: {"Completed", ""}, gated: {"Completed", ""}, program: {"Completed", ""}, failing: {"Failed", "exit code 7"}, imageless: {"Crashed", `the engine has no image "nosuch:1"`},
+		queued: {"Completed", ""}, launched: {"Completed", ""}, launchedProgram: {"Completed", ""}, gated: {"Completed", ""}, program: {"Completed", ""}, failing: {"Failed", "exit code 7"}, imageless: {"Crashed", `the engine has no image "nosuch:1"`},
 	} {
 		if got := tm.look(id); got.States[len(got.States)-1] != want[0] || !strings.Contains(got.Message, want[1]) {
 			t.Errorf("want %q: %+v", want, got)
 		}
 	}
-	if result := strings.TrimSpace(tm.flowship("flow-run", "result", queued)); result != `{"words":4}` {
-		t.Errorf("result %s", result)
+	for id, want := range map[string]string{queued: `{"words":4}`, launched: `{"words":4}`, program: `"lines":76`, launchedProgram: `"lines":76`} {
+		if result := tm.flowship("flow-run", "result", id); !strings.Contains(result, want) {
+			t.Errorf("result %s, want %s", result, want)
+		}
 	}
 	stop()
 	tm.wantNoContainers()
