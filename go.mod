@@ -24,6 +24,7 @@ require (
 	github.com/google/go-containerregistry v0.22.1
 	github.com/google/uuid v1.6.0
 	github.com/klauspost/compress v1.20.3
+	github.com/klauspost/pgzip v1.3.0
 	github.com/mattn/go-runewidth v0.0.16
 	github.com/mikelolasagasti/xz v1.0.1
 	github.com/moby/moby/api v1.56.1

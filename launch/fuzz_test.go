@@ -25,6 +25,11 @@ func FuzzTemplate(f *testing.F) {
 		if err != nil {
 			return
 		}
+		for _, v := range template.Variables() {
+			if !template.Declares(v.Name) || v.Type == "" {
+				t.Errorf("the variable %+v", v)
+			}
+		}
 		var variables map[string]any
 		if json.Unmarshal([]byte(given), &variables) != nil {
 			return

@@ -78,6 +78,9 @@ type File struct {
 	Source string
 	// Mode is the permissions of the copy; 0 means those of the original.
 	Mode fs.FileMode
+	// Shared says that many jobs get this very file, and none is to change it: a platform may keep
+	// it for the next ones, and give it to jobs for reading only.
+	Shared bool
 }
 
 // Exit is how a job ended.

@@ -159,3 +159,31 @@ func TestWords(t *testing.T) {
 		t.Errorf("joined %s, want %s", got, want)
 	}
 }
+
+// The defaults are in the template's order, and what a variable may be is said in words.
+func TestVariables(t *testing.T) {
+	template := launch.MustParseTemplate(`{"job_configuration": {"a": "{{ zone }}"}, "variables": {"required": ["zone"], "properties": {
+		"zone": {"type": "string", "title": "Zone", "description": "Where it is."},
+		"policy": {"anyOf": [{"enum": ["Always", "Never"]}, {"type": "null"}], "default": "Never"},
+		"limit": {"type": ["integer", "null"], "default": null},
+		"env": {"type": "object", "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}},
+		"volumes": {"type": "array", "items": {"type": "string"}, "default": ["a:b"]},
+		"cluster": {"anyOf": [{"$ref": "#/definitions/Cluster"}, {"type": "null"}]},
+		"tree": {"$ref": "#/$defs/Tree"},
+		"else": {"$ref": "#/$defs/Else"}}, "Properties": {"other": {}},
+		"definitions": {"Cluster": {"type": "object", "block_type_slug": "cluster"}},
+		"$defs": {"Tree": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Tree"}]}, "Else": {}}}}`)
+	want := []launch.Variable{
+		{Name: "zone", Type: "string", Required: true, Title: "Zone", Description: "Where it is."},
+		{Name: "policy", Type: `"Always" or "Never"`, Default: []byte(`"Never"`)},
+		{Name: "limit", Type: "integer"},
+		{Name: "env", Type: "object of string or integer"},
+		{Name: "volumes", Type: "list of string", Default: []byte(`["a:b"]`)},
+		{Name: "cluster", Type: "block of type cluster"},
+		{Name: "tree", Type: "string or any"},
+		{Name: "else", Type: "any"},
+	}
+	if diff := cmp.Diff(want, template.Variables()); diff != "" {
+		t.Error(diff)
+	}
+}

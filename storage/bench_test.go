@@ -25,6 +25,7 @@ import (
 	"gocloud.dev/blob"
 
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gocloud"
 )
 
 // A process that is told so in its environment makes one transfer, so that its memory can be
@@ -62,7 +63,7 @@ func transfer(ctx context.Context, what []string) error {
 	if strings.HasSuffix(verb, "-sdk") {
 		return transferBySDK(ctx, verb, url, key, f)
 	}
-	s, err := storage.Open(ctx, url, &storage.OpenOptions{Create: true})
+	s, err := storage.Open(ctx, url, &storage.OpenOptions{Create: true, Openers: gocloud.Openers(nil)})
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,8 @@
 package storage
 
 import (
-	"context"
 	"fmt"
-	"net/url"
 	"time"
-
-	"gocloud.dev/blob"
 )
 
 // Credentials open a bucket as somebody else than the environment says. They are secrets: no
@@ -70,21 +66,3 @@ func (AzureCredentials) Format(f fmt.State, _ rune) { f.Write([]byte(redacted)) 
 
 // MarshalText hides the secrets.
 func (AzureCredentials) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// Opener opens the bucket at a URL, which has no prefix any more; nil credentials are those of the
-// environment.
-type Opener func(ctx context.Context, url *url.URL, credentials *Credentials) (*blob.Bucket, error)
-
-// openWith opens the bucket, and what is below the URL's prefix in it.
-func openWith(ctx context.Context, open Opener, u *url.URL, credentials *Credentials) (*blob.Bucket, error) {
-	query := u.Query()
-	prefix := query.Get("prefix")
-	query.Del("prefix")
-	bare := *u
-	bare.RawQuery = query.Encode()
-	bucket, err := open(ctx, &bare, credentials)
-	if err != nil || prefix == "" {
-		return bucket, err
-	}
-	return blob.PrefixedBucket(bucket, prefix), nil
-}

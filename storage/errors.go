@@ -11,8 +11,6 @@ import (
 	"reflect"
 	"strings"
 	"syscall"
-
-	"gocloud.dev/gcerrors"
 )
 
 // Errors that callers branch on; they come wrapped with what they are about.
@@ -84,9 +82,6 @@ func (e *driverError) Unwrap() []error {
 
 // plain is the text of a driver's error in one line, without what may be secret.
 func plain(err error) string {
-	if e, ok := err.(interface{ Unwrap() []error }); ok && strings.HasPrefix(err.Error(), "blob (key ") && len(e.Unwrap()) > 0 {
-		err = e.Unwrap()[0] // the rest is the key and a code, which are said already
-	}
 	var said []string
 	for line := range strings.Lines(err.Error()) {
 		// Azure's errors are drawn like a table, with the response in it.
@@ -120,13 +115,9 @@ func kindOf(err error) error {
 	if strings.Contains(strings.ToLower(err.Error()), "credential") {
 		return ErrUnauthorized
 	}
-	switch gcerrors.Code(err) {
-	case gcerrors.NotFound:
-		return ErrNotFound
-	case gcerrors.PermissionDenied:
-		return ErrUnauthorized
-	case gcerrors.ResourceExhausted:
-		return ErrUnavailable
+	switch kind := driverKind(err); kind {
+	case ErrNotFound, ErrUnauthorized, ErrUnavailable:
+		return kind
 	}
 	if cut(err) {
 		return ErrUnavailable

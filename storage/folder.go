@@ -12,9 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"time"
-
-	"gocloud.dev/blob"
-	"gocloud.dev/blob/fileblob"
 )
 
 const folderScheme = "file://"
@@ -53,24 +50,8 @@ func FolderPath(raw string) (string, error) {
 	return filepath.FromSlash(p), nil
 }
 
-// openFolder has fileblob write its temporary files beside the objects, because a rename does
-// not cross file systems, and no files of attributes.
-func openFolder(raw string, create bool) (dir string, bucket *blob.Bucket, err error) {
-	dir, err = FolderPath(raw)
-	if err != nil {
-		return "", nil, err
-	}
-	bucket, err = fileblob.OpenBucket(dir, &fileblob.Options{
-		CreateDir:   create,
-		DirFileMode: 0o700,
-		NoTempDir:   true,
-		Metadata:    fileblob.MetadataDontWrite,
-	})
-	return dir, bucket, err
-}
-
-// temporaryName is how fileblob calls an object that is being written; a killed writer leaves
-// one behind.
+// temporaryName is what an object is called that is being written; a killed writer leaves one
+// behind.
 var temporaryName = regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`)
 
 func isTemporary(key string) bool { return temporaryName.MatchString(key) }
@@ -78,10 +59,10 @@ func isTemporary(key string) bool { return temporaryName.MatchString(key) }
 // Sweep removes what writers left in a folder that were killed at least age ago. A younger file
 // may belong to one that still writes. In other stores there is nothing to remove.
 func (s *Store) Sweep(ctx context.Context, age time.Duration) error {
-	if !s.folder {
+	if s.folder == nil {
 		return nil
 	}
-	err := filepath.WalkDir(s.dir, func(path string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(s.folder.dir, func(path string, e fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
 		}

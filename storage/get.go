@@ -90,12 +90,8 @@ func (s *Store) fetch(ctx context.Context, key string, f *os.File, moved *moves)
 		return d, err
 	}
 	defer r.Close()
-	if s.folder {
-		var from io.Reader
-		r.r.As(&from)
-		if file, ok := from.(*os.File); ok {
-			return copyFile(ctx, file, f, moved)
-		}
+	if from, ok := r.r.(*folderReader); ok {
+		return copyFile(ctx, from.file, f, moved)
 	}
 	if r.end < r.size {
 		return s.fetchParts(ctx, r, f, moved)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gocloud"
 )
 
 // fault stands between a client and a real server. It may answer itself, or pass the request on.
@@ -52,7 +53,7 @@ func openProxied(t *testing.T, server string, patience time.Duration) (*storage.
 		query.Set("domain", p.address)
 	}
 	u.RawQuery = query.Encode()
-	s, err := storage.Open(t.Context(), u.String(), &storage.OpenOptions{Patience: patience})
+	s, err := storage.Open(t.Context(), u.String(), &storage.OpenOptions{Patience: patience, Openers: gocloud.Openers(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,12 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
-
-	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 )
 
 // PutOptions say what is put.
@@ -57,7 +52,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, opts PutOption
 	if err := checkKey(key); err != nil {
 		return false, s.fail("put", key, err)
 	}
-	if s.folder && isTemporary(key) {
+	if s.folder != nil && isTemporary(key) {
 		return false, s.fail("put", key, errors.New("the key looks like the name of a temporary file"))
 	}
 	if !opts.Replace && (s.local || opts.Size > lookFirst) {
@@ -76,7 +71,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, opts PutOption
 			return false, nil
 		} else if errors.Is(lookErr, ErrConflict) {
 			err = lookErr
-		} else if lookErr == nil && gcerrors.Code(err) == gcerrors.FailedPrecondition {
+		} else if lookErr == nil && driverKind(err) == ErrConflict {
 			err = fmt.Errorf("%w, or had it until now", ErrConflict)
 		}
 	}
@@ -94,7 +89,7 @@ func (s *Store) noBucket(ctx context.Context) bool {
 	}
 	ctx, p := s.patiently(ctx, 0)
 	defer p.end(ctx, nil)
-	ok, err := s.bucket.IsAccessible(ctx)
+	ok, err := s.bucket.Exists(ctx)
 	return !ok && err == nil
 }
 
@@ -116,7 +111,7 @@ func (s *Store) there(ctx context.Context, key string, opts *PutOptions) (bool, 
 
 func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOptions) (err error) {
 	part := max(uploadPart, opts.Size/(maxParts-1)+1)
-	w := &blob.WriterOptions{
+	w := &WriterOptions{
 		ContentType:    contentType,
 		IfNotExist:     !opts.Replace,
 		BufferSize:     int(part),
@@ -146,75 +141,22 @@ func (s *Store) send(ctx context.Context, key string, r io.Reader, opts *PutOpti
 	}
 	patient, p := s.patiently(ctx, pending)
 	ctx, src.patience = patient, p
-	if !careful {
+	if !careful && s.folder == nil {
 		// A driver keeps what it got when its writer is closed, also after a failure; only a
 		// cancelled context has it thrown away.
 		cancelled, cancel := context.WithCancel(ctx)
 		defer cancel()
 		ctx, src.cancel = cancelled, cancel
 	}
-	if s.folder {
-		err = s.sendFile(ctx, src, key, w)
+	if s.folder != nil {
+		err = s.folder.Upload(ctx, key, src, w)
 	} else {
-		// Not through a Writer: azureblob's panics when the upload fails early.
 		err = s.insist(ctx, func() error { return s.bucket.Upload(ctx, key, src, w) }, src.rewind)
 	}
 	if err = p.end(patient, err); err != nil && src.err != nil {
 		return src.err // whatever the driver makes of it
 	}
 	return err
-}
-
-// flushEvery is how much is written to a folder before the disk is asked to begin with it.
-const flushEvery = 16 << 20
-
-// sendFile writes into a folder. Upload would rename the temporary file even if the disk was
-// full before its end, and would not force it to the disk first.
-func (s *Store) sendFile(ctx context.Context, src *source, key string, opts *blob.WriterOptions) error {
-	var file *os.File
-	opts.BeforeWrite = func(as func(any) bool) error {
-		if !as(&file) {
-			return errors.New("the driver does not write to a file")
-		}
-		return file.Chmod(0o600)
-	}
-	w, err := s.bucket.NewWriter(ctx, key, opts)
-	if err != nil {
-		return err
-	}
-	for at := int64(0); err == nil; {
-		var n int64
-		n, err = io.CopyN(w, src, flushEvery)
-		// The disk works while more comes; at the end there is little left to wait for.
-		startFlush(file, at, n)
-		at += n
-	}
-	if err == io.EOF {
-		err = file.Sync()
-	}
-	if err != nil {
-		src.cancel()
-		w.Close()
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return s.syncNames(filepath.Dir(file.Name()))
-}
-
-// syncNames forces the names in a directory to the disk, and its own name, which may be new.
-func (s *Store) syncNames(dir string) error {
-	for {
-		if err := syncDir(dir); err != nil {
-			return err
-		}
-		parent := filepath.Dir(dir)
-		if rel, err := filepath.Rel(s.dir, parent); err != nil || !filepath.IsLocal(rel) {
-			return nil
-		}
-		dir = parent
-	}
 }
 
 // source passes on the announced number of bytes. Anything else is an error, which is kept, and

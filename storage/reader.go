@@ -7,8 +7,6 @@ import (
 	"io"
 	"net/http"
 	"time"
-
-	"gocloud.dev/blob"
 )
 
 // How often the reading of one part is taken up again. Requests that a store refuses are
@@ -24,7 +22,7 @@ type reader struct {
 	at, end  int64 // in the object
 	size     int64 // of the whole object
 	modified time.Time
-	r        *blob.Reader // nil until the first Read of a part
+	r        Reader // nil until the first Read of a part
 	resumed  int
 }
 
@@ -44,9 +42,9 @@ func (s *Store) read(ctx context.Context, key string, length int64) (*reader, er
 	return r, nil
 }
 
-func (s *Store) openRange(ctx context.Context, key string, offset, length int64) (b *blob.Reader, err error) {
+func (s *Store) openRange(ctx context.Context, key string, offset, length int64) (b Reader, err error) {
 	err = s.insist(ctx, func() error {
-		b, err = s.bucket.NewRangeReader(ctx, key, offset, length, nil)
+		b, err = s.bucket.NewRangeReader(ctx, key, offset, length)
 		return err
 	}, nil)
 	return b, err

@@ -116,7 +116,7 @@ func (r *ReaderAt) read(ctx context.Context, window []byte, from int64, moved io
 	part := &reader{s: r.s, ctx: ctx, key: r.key, at: from, end: from + int64(len(window)), size: r.size, modified: r.modified}
 	defer part.Close()
 	if r.modified.IsZero() {
-		b, err := r.s.bucket.NewRangeReader(ctx, r.key, from, int64(len(window)), nil)
+		b, err := r.s.bucket.NewRangeReader(ctx, r.key, from, int64(len(window)))
 		if err != nil {
 			return err
 		}

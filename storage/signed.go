@@ -12,9 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 )
 
 // ErrUnsigned: the store, or the credentials it was opened with, cannot sign URLs.
@@ -34,9 +31,8 @@ func (s *Store) Sign(ctx context.Context, key, method string, expiry time.Durati
 	if s.local {
 		return "", s.fail("sign", key, ErrUnsigned)
 	}
-	signed, err := s.bucket.SignedURL(ctx, key, &blob.SignedURLOptions{Method: method, Expiry: expiry})
-	// Azure's error has no code, and to name it would be to link its SDK in.
-	if gcerrors.Code(err) == gcerrors.Unimplemented || err != nil && strings.Contains(err.Error(), "SharedKeyCredential") {
+	signed, err := s.bucket.SignedURL(ctx, key, method, expiry)
+	if driverKind(err) == ErrUnsigned {
 		err = fmt.Errorf("%w: %s", ErrUnsigned, plain(err))
 	}
 	return signed, s.fail("sign", key, err)

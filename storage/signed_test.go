@@ -22,6 +22,7 @@ import (
 	"gocloud.dev/blob/azureblob"
 
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gocloud"
 )
 
 // signedStores are those whose emulators check signatures.
@@ -162,11 +163,11 @@ func TestSignAzureWithoutKey(t *testing.T) {
 	t.Setenv("AZURE_STORAGE_CONNECTION_STRING", "")
 	service := azureblob.ServiceURLOptions{AccountName: "me", SASToken: "sv=2024-11-04&sig=S3CRET"}
 	azure := &azureblob.URLOpener{MakeClient: azureblob.NewDefaultClient, ServiceURLOptions: service}
-	s, err := storage.Open(t.Context(), "azblob://container", &storage.OpenOptions{Openers: map[string]storage.Opener{
+	s, err := storage.Open(t.Context(), "azblob://container", &storage.OpenOptions{Openers: gocloud.Openers(map[string]gocloud.Opener{
 		"azblob": func(ctx context.Context, u *url.URL, _ *storage.Credentials) (*blob.Bucket, error) {
 			return azure.OpenBucketURL(ctx, u)
 		},
-	}})
+	})})
 	if err != nil {
 		t.Fatal(err)
 	}

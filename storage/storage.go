@@ -13,10 +13,12 @@
 // [Store.Sweep] removes it. A killed upload of a large object leaves its parts in an object
 // store, where nobody sees them; a lifecycle rule for incomplete uploads removes them.
 //
-// Stores are those of gocloud.dev/blob. A file:// URL works everywhere; for others, import the
-// driver for its side effect, such as gocloud.dev/blob/s3blob. Requests that a store refuses for
-// the moment, and connections that break off, are tried again with growing pauses; then the error
-// is ErrUnavailable. Errors name the URL and the key, and show nothing of a URL that may be secret.
+// A file:// URL works everywhere. What opens other URLs is in the options: an [Opener] for each
+// scheme, which returns a [Bucket]. Package gocloud has them for all drivers of gocloud.dev/blob,
+// and is on its own so that a program with folders and signed URLs alone carries no others.
+// Requests that a store refuses for the moment, and connections that break off, are tried again
+// with growing pauses; then the error is ErrUnavailable. Errors name the URL and the key, and show
+// nothing of a URL that may be secret.
 //
 // An object can be handed to somebody without credentials: [Store.Sign] makes a URL for it, and
 // [OpenSigned] reads or writes it with nothing but that.
@@ -31,15 +33,14 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"gocloud.dev/blob"
 )
 
 // Digest is a SHA-256; the zero Digest means "not known".
@@ -58,11 +59,10 @@ type Store struct {
 	url      string
 	scheme   string
 	name     string // the URL for errors, without secrets
-	bucket   *blob.Bucket
-	folder   bool
-	local    bool   // no network is in between: a folder, or memory
-	careful  bool   // the driver throws a broken upload away by itself, and tidies up
-	dir      string // of a folder
+	bucket   Bucket
+	folder   *folder // the bucket, if that is what it is
+	local    bool    // no network is in between: a folder, or memory
+	careful  bool    // the driver throws a broken upload away by itself, and tidies up
 	patience time.Duration
 }
 
@@ -75,14 +75,14 @@ type OpenOptions struct {
 	Patience time.Duration
 	// Credentials are for an object store that has an opener; nil is those of the environment.
 	Credentials *Credentials
-	// Openers open the URLs of a scheme. One that is not here is opened as gocloud.dev does.
+	// Openers open the URLs of each scheme but file.
 	Openers map[string]Opener
 }
 
 // Open opens the bucket at url. A folder that does not exist is ErrNotFound; whether a bucket
 // exists, and the credentials are good for it, shows with the first request. Credentials are
 // those of the options, or else taken from the environment, as the cloud's own tools take them,
-// never from the URL.
+// never from the URL. With the openers of package gocloud:
 //
 //	s3://bucket/prefix?region=eu-central-1     also endpoint, use_path_style, profile, anonymous, …
 //	gs://bucket/prefix                         also anonymous, access_id, private_key_path, …
@@ -95,8 +95,8 @@ func Open(ctx context.Context, url string, opts *OpenOptions) (*Store, error) {
 	if opts == nil {
 		opts = &OpenOptions{}
 	}
-	s := &Store{url: url, name: Redact(url), folder: strings.HasPrefix(url, folderScheme), patience: opts.Patience}
-	if s.folder {
+	s := &Store{url: url, name: Redact(url), patience: opts.Patience}
+	if strings.HasPrefix(url, folderScheme) {
 		s.name = url // a path, in which nothing is secret
 	}
 	if s.patience == 0 {
@@ -109,9 +109,10 @@ func Open(ctx context.Context, url string, opts *OpenOptions) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context, opts *OpenOptions) (err error) {
-	if s.folder {
+	if strings.HasPrefix(s.url, folderScheme) {
 		s.local = true
-		s.dir, s.bucket, err = openFolder(s.url, opts.Create)
+		s.folder, err = openFolder(s.url, opts.Create)
+		s.bucket = s.folder
 		if errors.Is(err, fs.ErrNotExist) {
 			return ErrNotFound
 		}
@@ -122,18 +123,13 @@ func (s *Store) open(ctx context.Context, opts *OpenOptions) (err error) {
 		return err
 	}
 	s.scheme, s.local, s.careful = u.Scheme, u.Scheme == "mem", u.Scheme == "s3" || u.Scheme == "azblob"
-	if opener := opts.Openers[u.Scheme]; opener != nil {
-		s.bucket, err = openWith(ctx, opener, u, opts.Credentials)
-		return err
+	opener := opts.Openers[u.Scheme]
+	if opener == nil {
+		known := append(slices.Collect(maps.Keys(opts.Openers)), "file")
+		slices.Sort(known)
+		return fmt.Errorf("no driver for %q is linked in; there are %s", u.Scheme+"://", strings.Join(known, ", "))
 	}
-	if opts.Credentials != nil {
-		return fmt.Errorf("credentials are given, and nothing here opens %q with any", u.Scheme+"://")
-	}
-	mux := blob.DefaultURLMux()
-	if !mux.ValidBucketScheme(u.Scheme) {
-		return fmt.Errorf("no driver for %q is linked in; there are %s", u.Scheme+"://", strings.Join(mux.BucketSchemes(), ", "))
-	}
-	s.bucket, err = mux.OpenBucketURL(ctx, u)
+	s.bucket, err = opener(ctx, u, opts.Credentials)
 	return err
 }
 
@@ -152,7 +148,7 @@ func (s *Store) Stat(ctx context.Context, key string) (*Object, error) {
 		return nil, s.fail("stat", key, err)
 	}
 	ctx, p := s.patiently(ctx, 0)
-	var a *blob.Attributes
+	var a *Attributes
 	err := s.insist(ctx, func() (err error) {
 		a, err = s.bucket.Attributes(ctx, key)
 		return err
@@ -183,25 +179,16 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[*Object, erro
 	return func(yield func(*Object, error) bool) {
 		ctx, p := s.patiently(ctx, 0)
 		defer p.end(ctx, nil)
-		objects := s.bucket.List(&blob.ListOptions{Prefix: prefix})
-		for {
-			p.moved()
-			o, err := objects.Next(ctx)
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			err = p.told(ctx, err)
-			if err != nil {
+		for o, err := range s.bucket.List(ctx, prefix) {
+			if err := p.told(ctx, err); err != nil {
 				yield(nil, s.fail("list", prefix, err))
 				return
 			}
-			if s.folder && isTemporary(o.Key) {
-				continue
-			}
 			p.timer.Stop() // the caller takes its time
-			if !yield(&Object{Key: o.Key, Size: o.Size, Modified: o.ModTime}, nil) {
+			if !yield(o, nil) {
 				return
 			}
+			p.moved()
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gocloud"
 )
 
 func openFolder(t *testing.T, dir string) *storage.Store {
@@ -28,7 +29,7 @@ func openFolder(t *testing.T, dir string) *storage.Store {
 
 func open(t *testing.T, url string) *storage.Store {
 	t.Helper()
-	s, err := storage.Open(t.Context(), url, &storage.OpenOptions{Create: true})
+	s, err := storage.Open(t.Context(), url, &storage.OpenOptions{Create: true, Openers: gocloud.Openers(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,6 @@ func TestPutRefuses(t *testing.T) {
 		{"absolute", "/k", "", 0, "not a valid key"},
 		{"not clean", "a//k", "", 0, "not a valid key"},
 		{"control character", "a\nb", "", 0, "not a valid key"},
-		{"reserved", "k.attrs", "", 0, "reserved"},
 		{"temporary", "k.0123456789abcdef.tmp", "", 0, "temporary"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -230,4 +230,19 @@ func FuzzFolderURL(f *testing.F) {
 			t.Errorf("%q became %v (%v)", name, entries, err)
 		}
 	})
+}
+
+// The order is that of the keys, and not that in which directories are read.
+func TestFolderListsInOrder(t *testing.T) {
+	s := openFolder(t, t.TempDir())
+	for _, key := range []string{"a/b/c.d", "ab", "a.b", "a0/b"} {
+		put(t, s, key, "")
+	}
+	want := []string{"a.b", "a/b/c.d", "a0/b", "ab"}
+	if diff := cmp.Diff(want, keys(t, s, "")); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"a/b/c.d"}, keys(t, s, "a/b")); diff != "" {
+		t.Errorf("keys below a prefix (-want +got):\n%s", diff)
+	}
 }

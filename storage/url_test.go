@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gocloud"
 )
 
 func TestRedact(t *testing.T) {
@@ -65,7 +66,7 @@ func TestOpenRefusesURL(t *testing.T) {
 		"azblob://bucket?sig=S3CRET":  `"sig"`,
 		"nowhere://bucket?sig=S3CRET": "no driver",
 	} {
-		_, err := storage.Open(t.Context(), url, nil)
+		_, err := storage.Open(t.Context(), url, &storage.OpenOptions{Openers: gocloud.Openers(nil)})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "S3CRET") {
 			t.Errorf("open %q: %v, want %q", url, err, want)
 		}

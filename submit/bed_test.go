@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	submit.Main(flows()...)
 	switch {
 	case os.Getenv(executorVariable) != "" && len(os.Args) > 1 && os.Args[1] == "execute":
-		os.Exit(executor(os.Args[2:]))
+		os.Exit(executeStep(os.Args[2:]))
 	case os.Getenv(executorVariable) != "" && len(os.Args) == 4 && os.Args[1] == "launch":
 		os.Exit(launcher(os.Args[3]))
 	case os.Getenv(workerVariable) != "" && len(os.Args) == 1:
@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func executor(args []string) int {
+func executeStep(args []string) int {
 	step := submit.Step{Grace: 200 * time.Millisecond}
 	flags := flag.NewFlagSet("execute", flag.ExitOnError)
 	flags.StringVar(&step.URL, "url", "", "")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/worker"
 )
 
 // Infrastructure says where a flow runs, and with which files. What is left out (nil, "") stays
@@ -34,8 +35,10 @@ type Infrastructure struct {
 	// Client to submit with; nil is that of the environment, as the command line has it: one for
 	// all flows and futures of the program.
 	Client *Client
-	// Platform is the operating system and architecture that the flow runs on, as "linux/arm64".
-	// "" is this one. For another one, the program is built from its source.
+	// Platform is the operating system and architecture that the flow runs on, as "linux/arm64", and
+	// the same as the job variable "platform". "" is that of the job's image or nodes, as far as
+	// they can be asked from here, or else of this machine. For another platform than this
+	// program's, the program is built from its source.
 	Platform string
 }
 
@@ -144,7 +147,16 @@ func (b binding) invocation(ctx context.Context, d *definition, parameters json.
 			return inv, err
 		}
 	}
-	program, err := d.program(ctx, b.infra.Platform)
-	inv.Program = program
-	return inv, err
+	if b.infra.Platform != "" {
+		if _, err := launch.ParsePlatform(b.infra.Platform); err != nil {
+			return inv, &InvalidError{err.Error()}
+		}
+		inv.JobVariables = maps.Clone(inv.JobVariables)
+		if inv.JobVariables == nil {
+			inv.JobVariables = map[string]any{}
+		}
+		inv.JobVariables[worker.Platform] = b.infra.Platform
+	}
+	inv.Build = d.program
+	return inv, nil
 }

@@ -3,11 +3,11 @@ package submit
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 
-	"gocloud.dev/blob"
-
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gocloud"
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
@@ -32,17 +32,30 @@ func credentialsType(scheme string) string {
 // readBlock reads a block by its type and its name.
 type readBlock func(ctx context.Context, slug, name string) (*prefect.Block, error)
 
-// withBlocks returns the options with openers that take credentials from the blocks that URLs
-// name.
-func withBlocks(opts *storage.OpenOptions, read readBlock) *storage.OpenOptions {
+// stores returns the options with what opens object stores: where they say nothing, the drivers of
+// gocloud.dev that the program links in.
+func stores(opts *storage.OpenOptions) *storage.OpenOptions {
 	with := storage.OpenOptions{}
 	if opts != nil {
 		with = *opts
 	}
-	openers := map[string]storage.Opener{}
+	if with.Openers == nil {
+		with.Openers = gocloud.Openers(nil)
+	}
+	return &with
+}
+
+// withBlocks returns the options with openers that take credentials from the blocks that URLs
+// name.
+func withBlocks(opts *storage.OpenOptions, read readBlock) *storage.OpenOptions {
+	with := stores(opts)
+	with.Openers = maps.Clone(with.Openers)
 	for _, scheme := range []string{"s3", "gs", "azblob"} {
 		open := with.Openers[scheme]
-		openers[scheme] = func(ctx context.Context, u *url.URL, credentials *storage.Credentials) (*blob.Bucket, error) {
+		if open == nil {
+			continue
+		}
+		with.Openers[scheme] = func(ctx context.Context, u *url.URL, credentials *storage.Credentials) (storage.Bucket, error) {
 			u, name := withoutBlock(u)
 			if name != "" {
 				var err error
@@ -50,17 +63,10 @@ func withBlocks(opts *storage.OpenOptions, read readBlock) *storage.OpenOptions 
 					return nil, err
 				}
 			}
-			switch {
-			case open != nil:
-				return open(ctx, u, credentials)
-			case credentials != nil:
-				return nil, fmt.Errorf("nothing here opens %q with the credentials of a block; see storage.OpenOptions.Openers", scheme+"://")
-			}
-			return blob.OpenBucket(ctx, u.String())
+			return open(ctx, u, credentials)
 		}
 	}
-	with.Openers = openers
-	return &with
+	return with
 }
 
 func withoutBlock(u *url.URL) (without *url.URL, name string) {

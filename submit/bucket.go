@@ -143,10 +143,7 @@ func (c *Client) openStore(ctx context.Context, storeURL string) (*bucket, error
 	if b := c.buckets[storeURL]; b != nil {
 		return b, nil
 	}
-	opts := storage.OpenOptions{}
-	if c.storage != nil {
-		opts = *c.storage
-	}
+	opts := *c.storage
 	opts.Create = true
 	store, err := storage.Open(ctx, storeURL, &opts)
 	if err != nil {

@@ -26,8 +26,8 @@ type ClientOptions struct {
 	// Executor is the start of the command line that runs a step, "flowship step" in full. The
 	// client appends "execute" or "launch" and their flags. Needed to launch anything.
 	Executor []string
-	// Storage is how stores are opened; nil is the default. A folder to store in is made in any
-	// case.
+	// Storage is how stores are opened; nil, or without openers, is by the drivers of gocloud.dev
+	// that the program links in. A folder to store in is made in any case.
 	Storage *storage.OpenOptions
 	// Infrastructures are where jobs run, beside local processes: by Prefect's type of their work
 	// pools.
@@ -86,11 +86,11 @@ func OpenClient(_ context.Context, opts *ClientOptions) (*Client, error) {
 		return nil, fmt.Errorf("submit: %w", err)
 	}
 	c := &Client{
-		home: opts.Home, state: state, executor: opts.Executor, storage: opts.Storage, prefect: opts.Prefect, others: opts.Infrastructures, warnOf: opts.Warn,
+		home: opts.Home, state: state, executor: opts.Executor, storage: stores(opts.Storage), prefect: opts.Prefect, others: opts.Infrastructures, warnOf: opts.Warn,
 		grace: opts.Grace, length: opts.Lease, buckets: map[string]*bucket{},
 	}
 	if c.prefect != nil {
-		c.storage = withBlocks(opts.Storage, c.block)
+		c.storage = withBlocks(c.storage, c.block)
 		c.length = cmp.Or(c.length, prefect.LeaseLength)
 	}
 	if cache, err := CacheDir(opts.Home); err == nil { // else slower, no less right

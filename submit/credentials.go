@@ -16,49 +16,6 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
-// server is the Prefect server that the settings of the environment name. It is connected to when
-// it is first needed.
-type server struct {
-	settings *prefect.Settings // nil before
-	client   *prefect.Client   // nil before
-}
-
-// discover reads the settings, and has their warnings told.
-func discover(warn func(string)) (*server, error) {
-	settings, err := prefect.Discover(nil)
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range settings.Warnings {
-		if warn != nil {
-			warn(w)
-		}
-	}
-	return &server{settings: settings}, nil
-}
-
-func (s *server) connect() (_ *prefect.Client, err error) {
-	if s.client == nil {
-		s.client, err = prefect.Open(s.settings)
-	}
-	return s.client, err
-}
-
-func (s *server) close() {
-	if s.client != nil {
-		s.client.Close()
-	}
-}
-
-// block is a [readBlock].
-func (s *server) block(ctx context.Context, slug, name string) (*prefect.Block, error) {
-	client, err := s.connect()
-	if err != nil {
-		return nil, fmt.Errorf("block %q of type %q: %w", name, slug, err)
-	}
-	return blockOf(ctx, client, slug, name)
-}
-
 // blockOf reads a block by its type and its name.
 func blockOf(ctx context.Context, client *prefect.Client, slug, name string) (*prefect.Block, error) {
 	block, err := client.BlockDocument(ctx, slug, name)

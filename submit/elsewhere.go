@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"context"
 	"debug/elf"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/flowship/flowship/launch"
@@ -20,7 +22,7 @@ import (
 
 // Where jobs that do not see this machine's files find what is put into them.
 const (
-	jobProgram      = "/flowship/flowship"
+	jobProgram      = "/flowship/bin/flowship"
 	jobStore        = "/flowship/store"
 	jobCertificates = "/flowship/certificates.pem"
 	imageProgram    = "/usr/local/bin/flowship" // in images that flowship has built
@@ -42,9 +44,7 @@ func (c *Client) elsewhere(run *orchestrator.FlowRun, poolType string) (*worker.
 	inFolder := strings.HasPrefix(run.Bundle.URL, "file:")
 	switch {
 	case poolType != kubernetesType:
-		if err := c.furnish(e); err != nil {
-			return nil, err
-		}
+		c.furnish(e, run)
 		if inFolder {
 			if err := carry(e, &there); err != nil {
 				return nil, err
@@ -60,17 +60,24 @@ func (c *Client) elsewhere(run *orchestrator.FlowRun, poolType string) (*worker.
 }
 
 // furnish puts the executor into the job, and what it needs to trust the server.
-func (c *Client) furnish(e *worker.Elsewhere) error {
-	program, err := c.jobProgram()
-	if err != nil {
-		return err
+func (c *Client) furnish(e *worker.Elsewhere, run *orchestrator.FlowRun) {
+	e.Program = jobProgram
+	e.Executor = func(ctx context.Context, infra *launch.Infrastructure, configuration map[string]any) (launch.File, error) {
+		variables, err := variablesOf(run)
+		if err != nil {
+			return launch.File{}, err
+		}
+		platform, err := platformOf(ctx, infra, variables, configuration)
+		if err != nil {
+			return launch.File{}, err
+		}
+		program, err := c.jobProgram(platform, needsWhole(run, variables, configuration))
+		return launch.File{Path: jobProgram, Source: program, Mode: 0o755, Shared: true}, err
 	}
-	e.Program, e.Files = jobProgram, []launch.File{{Path: jobProgram, Source: program, Mode: 0o755}}
 	if c.onPrefect() && c.prefect.CertFile != "" && strings.HasPrefix(c.prefect.APIURL, "https:") {
 		e.CertFile = jobCertificates
 		e.Files = append(e.Files, launch.File{Path: jobCertificates, Source: c.prefect.CertFile, Mode: 0o644})
 	}
-	return nil
 }
 
 var errPodsSeeNoFolder = fmt.Errorf("%w: they would be in a folder of this machine, which pods do not see", ErrNoStorage)
@@ -109,16 +116,30 @@ func carry(e *worker.Elsewhere, run *orchestrator.FlowRun) error {
 	return nil
 }
 
+// needsWhole reports whether the small executor is not enough for a job: one that opens an object
+// store with credentials of its own, or does the work of one of Prefect's modules.
+func needsWhole(run *orchestrator.FlowRun, variables, configuration map[string]any) bool {
+	line, _ := configuration["command"].(string)
+	if words, err := launch.Split(line); err == nil {
+		if i := slices.Index(words, "-m"); i >= 0 && i+1 < len(words) && modules()[words[i+1]] != nil {
+			return true
+		}
+	}
+	access, _ := accessOf(variables)
+	return run.Bundle.Key != "" && access == AccessAmbient && !strings.HasPrefix(run.Bundle.URL, "file:")
+}
+
 // jobProgram is the executor that goes into jobs: a program beside this one that is named for them
-// or, where this one can run there, this one. The small executor is enough for runs of the embedded
-// default: it neither reads blocks nor talks to a server.
-func (c *Client) jobProgram() (string, error) {
+// or, where this one can run there, this one. The small executor is the first choice, unless the
+// whole program is needed.
+func (c *Client) jobProgram(platform launch.Platform, whole bool) (string, error) {
 	if len(c.executor) == 0 {
 		return "", errNoExecutor
 	}
-	names := []string{"flowship-linux-" + runtime.GOARCH}
-	if !c.onPrefect() {
-		names = []string{"flowship-executor-linux-" + runtime.GOARCH, names[0]}
+	on := platform.OS + "-" + platform.Arch
+	names, source := []string{"flowship-executor-" + on, "flowship-" + on}, "./cmd/flowship-executor"
+	if whole {
+		names, source = names[1:], "./cmd/flowship"
 	}
 	for _, name := range names {
 		path := filepath.Join(filepath.Dir(c.executor[0]), name)
@@ -126,8 +147,9 @@ func (c *Client) jobProgram() (string, error) {
 			return path, nil
 		}
 	}
-	if runtime.GOOS != "linux" || !static(c.executor[0]) {
-		return "", fmt.Errorf("nothing here can be put into jobs as their executor: build flowship with GOOS=linux CGO_ENABLED=0, and put it beside this program as %s", names[0])
+	if platform != launch.Host() || runtime.GOOS != "linux" || !static(c.executor[0]) {
+		return "", fmt.Errorf("nothing here can be put into jobs on %s as their executor: build %s of flowship with CGO_ENABLED=0 GOOS=%s GOARCH=%s, and put it beside this program as %s",
+			platform, source, platform.OS, platform.Arch, names[0])
 	}
 	return c.executor[0], nil
 }

@@ -4,8 +4,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/flowship/flowship/launch/processinfra"
 	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/execute/executor"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/worker"
 )
@@ -13,13 +13,11 @@ import (
 // What an executor finds in its environment; processinfra adds to it.
 const (
 	envHome     = "FLOWSHIP_HOME"
-	envExecutes = "FLOWSHIP_EXECUTES" // the id of the flow run that it is there for
-	envLease    = "FLOWSHIP_LEASE"    // how long its lease on it shall be
-	envState    = "FLOWSHIP_STATE"    // the state directory of the flow run
-	envScratch  = processinfra.EnvScratch
-	envStop     = processinfra.EnvStop
+	envExecutes = executor.EnvExecutes
+	envLease    = executor.EnvLease
+	envState    = executor.EnvState
 	// As Prefect's own workers call the flow run.
-	envPrefectRun = "PREFECT__FLOW_RUN_ID"
+	envPrefectRun = executor.EnvPrefectRun
 )
 
 // environ is what an executor, or who launches it, is told beside its command line.

@@ -18,12 +18,13 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gocloud"
 	"github.com/flowship/flowship/submit"
 )
 
 func open(t *testing.T, url string) *storage.Store {
 	t.Helper()
-	s, err := storage.Open(t.Context(), url, &storage.OpenOptions{Create: true})
+	s, err := storage.Open(t.Context(), url, &storage.OpenOptions{Create: true, Openers: gocloud.Openers(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package submit
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -27,6 +28,8 @@ type Invocation struct {
 	Entrypoint string
 	// Program is the Go program; nil for another runtime.
 	Program *Program
+	// Build, if not nil, makes the Program for the platform of the job.
+	Build func(ctx context.Context, platform launch.Platform) (*Program, error)
 	// NoSource has the flow's file and the local modules that it imports stay behind.
 	NoSource bool
 
@@ -54,7 +57,9 @@ type Invocation struct {
 	WorkPool string
 	// Type is what the pool's type must be, as [launch.Settings] names it; "" is any.
 	Type string
-	// JobVariables go to the pool's base job template, but for "storage_access", see [AccessSigned].
+	// JobVariables go to the pool's base job template, but for "storage_access", see [AccessSigned],
+	// and "platform", as "linux/arm64", which programs are put into the job; without it, those that
+	// its container's image or its nodes ask for.
 	JobVariables map[string]any
 	// Launcher, if not nil, has an execution side that stands in place of the flowship program in
 	// the command line of the executor.
@@ -110,7 +115,7 @@ func (inv *Invocation) check() error {
 		return &InvalidError{fmt.Sprintf("runtime %q cannot be run", inv.Runtime)}
 	case inv.Runtime != bundle.RuntimeExec && inv.Entrypoint == "":
 		return &InvalidError{"no entrypoint"}
-	case (inv.Runtime == bundle.RuntimeGo) != (inv.Program != nil):
+	case (inv.Runtime == bundle.RuntimeGo) != (inv.Program != nil || inv.Build != nil):
 		return &InvalidError{"a Go flow needs its program, and nothing else has one"}
 	case inv.Runtime == bundle.RuntimeExec && (len(inv.Command) == 0 || inv.Command[0] == ""):
 		return &InvalidError{"no command"}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/submit/execute/executor"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/worker"
 )
@@ -173,7 +174,7 @@ func (c *Client) Launch(ctx context.Context, id string, accepted func()) error {
 	}
 	lease := orchestrator.NewLease("launcher", c.length)
 	if err := runs.Hold(ctx, id, lease); err != nil {
-		return notToBeRun(id, err)
+		return fmt.Errorf("submit: %w", executor.NotHeld(id, err))
 	}
 	run, err := runs.FlowRun(ctx, id)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/execute/executor"
 )
 
 // Module is a call of one of the Python modules that Prefect starts for a bundle, in the work of
@@ -198,7 +199,7 @@ func (m *Module) open(ctx context.Context, opts *ModuleOptions, read readBlock) 
 	if !bucketName.MatchString(m.bucket) {
 		return "", nil, &pythonError{"ValueError", fmt.Sprintf("Invalid bucket name %q", m.bucket), nil}
 	}
-	open = &storage.OpenOptions{Openers: opts.Openers}
+	open = stores(&storage.OpenOptions{Openers: opts.Openers})
 	if m.block != "" {
 		if open.Credentials, err = credentialsIn(ctx, read, m.kind.slug, m.block); err != nil {
 			return "", nil, &pythonError{"ValueError", err.Error(), err}
@@ -220,12 +221,12 @@ func (m *Module) runUpload(ctx context.Context, opts *ModuleOptions) error {
 	}
 	var read readBlock
 	if m.block != "" {
-		server, err := discover(opts.Warn)
+		server, err := executor.Discover(opts.Warn)
 		if err != nil {
 			return m.failed(&pythonError{"ValueError", err.Error(), err})
 		}
-		defer server.close()
-		read = server.block
+		defer server.Close()
+		read = blocksOf(server)
 	}
 	address, open, err := m.open(ctx, opts, read)
 	if err != nil {
@@ -242,11 +243,11 @@ func (m *Module) runExecute(ctx context.Context, opts *ModuleOptions) (int, erro
 	signal.Notify(signals, execute.PassedOn()...)
 	defer signal.Stop(signals)
 	how := &execute.Options{Signals: signals, Warn: opts.Warn}
-	p, err := attach(context.WithoutCancel(ctx), opts.Warn)
+	p, err := executor.Attach(context.WithoutCancel(ctx), openEmbedded, opts.Warn)
 	if err != nil {
 		return 1, m.failed(err)
 	}
-	defer p.close()
+	defer p.Close()
 	var address, key string
 	if m.kind.scheme == "" {
 		// The document lies in a folder, which is a store.
@@ -255,12 +256,12 @@ func (m *Module) runExecute(ctx context.Context, opts *ModuleOptions) (int, erro
 		}
 		key = filepath.Base(m.key)
 	} else {
-		if address, how.Storage, err = m.open(p.ctx, opts, p.readBlock()); err != nil {
+		if address, how.Storage, err = m.open(p.Context(), opts, blocksOf(p.Server())); err != nil {
 			return 1, m.failed(err)
 		}
 		key = m.key
 	}
-	code, err := p.runForPrefect(address, key, m.digest, how)
+	code, err := p.RunForPrefect(address, key, m.digest, how)
 	if err != nil {
 		return code, m.failed(m.phase(err))
 	}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gocloud"
 	"github.com/flowship/flowship/submit"
 )
 
@@ -45,7 +46,7 @@ func (s *shelf) options() *submit.ModuleOptions {
 		}
 		return fileblob.OpenBucket(filepath.Join(s.dir, u.Host), &fileblob.Options{NoTempDir: true, CreateDir: true})
 	}
-	return &submit.ModuleOptions{Openers: map[string]storage.Opener{"s3": open, "gs": open, "azblob": open}}
+	return &submit.ModuleOptions{Openers: gocloud.Openers(map[string]gocloud.Opener{"s3": open, "gs": open, "azblob": open})}
 }
 
 // python runs the module as a command line says, and returns its exit code and what it prints.

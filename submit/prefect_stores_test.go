@@ -33,6 +33,7 @@ import (
 
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/storage/gcs"
+	"github.com/flowship/flowship/storage/gocloud"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 	"github.com/flowship/flowship/submit/result"
@@ -81,7 +82,7 @@ func (b liveBlocks) BlockDocumentByID(ctx context.Context, id string) (*prefect.
 }
 
 // openWithBlocks opens the buckets of real servers with nothing but what the block says.
-var openWithBlocks = &storage.OpenOptions{Openers: map[string]storage.Opener{
+var openWithBlocks = &storage.OpenOptions{Openers: gocloud.Openers(map[string]gocloud.Opener{
 	"s3": func(ctx context.Context, u *url.URL, c *storage.Credentials) (*blob.Bucket, error) {
 		client := s3.New(s3.Options{
 			Credentials: awscredentials.NewStaticCredentialsProvider(c.AWS.AccessKeyID, c.AWS.SecretAccessKey, ""), Region: c.AWS.Region,
@@ -102,7 +103,7 @@ var openWithBlocks = &storage.OpenOptions{Openers: map[string]storage.Opener{
 		}
 		return azureblob.OpenBucket(ctx, client, nil)
 	},
-}}
+})}
 
 // testAccount makes a service account up, with a server that gives it tokens.
 func testAccount(t *testing.T) map[string]any {

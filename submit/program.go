@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/flowship/flowship/launch"
 )
 
 // BuildOptions are the options of [BuildProgram]; nil is the default.
@@ -159,28 +161,21 @@ func buildEnviron(environ []string, system, arch string) []string {
 	return append(env, "GOFLAGS="+flags, "CGO_ENABLED=0", "GOOS="+system, "GOARCH="+arch)
 }
 
-// program is the executable that runs the flow on a platform, "os/arch" or "" for this one:
-// this very program where that will do, else one built from the same source.
-func (d *definition) program(ctx context.Context, platform string) (*Program, error) {
-	system, arch, ok := strings.Cut(platform, "/")
-	switch {
-	case platform == "":
-		system, arch = runtime.GOOS, runtime.GOARCH
-	case !ok || system == "" || arch == "":
-		return nil, &InvalidError{fmt.Sprintf("platform %q is not of the form linux/amd64", platform)}
-	}
-	if system == runtime.GOOS && arch == runtime.GOARCH {
+// program is the executable that runs the flow on a platform: this very program where that will do,
+// else one built from the same source.
+func (d *definition) program(ctx context.Context, platform launch.Platform) (*Program, error) {
+	if platform == launch.Host() {
 		path, bytes, err := here.program.identify(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("read this program: %w", err)
 		}
-		return &Program{Path: path, OS: system, Arch: arch, known: bytes}, nil
+		return &Program{Path: path, OS: platform.OS, Arch: platform.Arch, known: bytes}, nil
 	}
 	dir, err := d.mainDir(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return BuildProgram(ctx, dir, &BuildOptions{OS: system, Arch: arch})
+	return BuildProgram(ctx, dir, &BuildOptions{OS: platform.OS, Arch: platform.Arch})
 }
 
 // mainDir is the directory of the source of this program's package main: where Main is called

@@ -17,6 +17,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/processinfra"
+	"github.com/flowship/flowship/submit/execute/executor"
 )
 
 // source writes a package main whose program prints where it was built, as far as it knows.
@@ -227,11 +231,11 @@ func TestOwnExecutor(t *testing.T) {
 
 func TestProgramOfFlow(t *testing.T) {
 	f := known(NewFlow("train", noTraining), newShelf())
-	p, err := f.definition.program(t.Context(), "")
+	p, err := f.definition.program(t.Context(), launch.Host())
 	if err != nil || p.OS != runtime.GOOS || p.Arch != runtime.GOARCH || p.known.Size != int64(len(content(t, p.Path))) {
 		t.Errorf("%+v, %v", p, err)
 	}
-	if again, err := f.definition.program(t.Context(), ""); err != nil || again.known != p.known {
+	if again, err := f.definition.program(t.Context(), launch.Host()); err != nil || again.known != p.known {
 		t.Errorf("its bytes were read again: %+v, %v", again, err)
 	}
 
@@ -242,7 +246,7 @@ func TestProgramOfFlow(t *testing.T) {
 	}
 	main := filepath.Join(source(t, t.TempDir(), hello), "main.go")
 	f.definition.main.Store(&main)
-	p, err = f.definition.program(t.Context(), "linux/"+other)
+	p, err = f.definition.program(t.Context(), launch.Platform{OS: "linux", Arch: other})
 	if err != nil || p.OS != "linux" || p.Arch != other {
 		t.Fatalf("%+v, %v", p, err)
 	}
@@ -257,8 +261,16 @@ func TestProgramOfFlow(t *testing.T) {
 		"example.com/train/main.go": "find the source of package ",
 	} {
 		f.definition.main.Store(&file)
-		if _, err := f.definition.program(t.Context(), "linux/"+other); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := f.definition.program(t.Context(), launch.Platform{OS: "linux", Arch: other}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", file, err)
 		}
+	}
+}
+
+// What tells an executor where it runs is said by those who launch, who do not know the executor.
+func TestEnvironmentOfExecutors(t *testing.T) {
+	got := []string{executor.EnvScratch, executor.EnvStop}
+	if diff := cmp.Diff([]string{processinfra.EnvScratch, processinfra.EnvStop}, got); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gocloud"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -18,7 +20,7 @@ import (
 // wantRecord: the record in the store says what the orchestrator says of the run.
 func (b *bed) wantRecord(t *testing.T, run *submit.Run) {
 	t.Helper()
-	r, err := execute.ReadRecord(t.Context(), run.Bundle.URL, run.ID, nil)
+	r, err := execute.ReadRecord(t.Context(), run.Bundle.URL, run.ID, &storage.OpenOptions{Openers: gocloud.Openers(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 	"syscall"
 
 	"github.com/flowship/flowship/bundle"
-	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/execute/executor"
 )
 
 // What a program finds in its environment where it is to run a flow.
@@ -267,7 +267,7 @@ func (p *process) parse(flags *flag.FlagSet, optional ...string) bool {
 }
 
 func (p *process) execute(ctx context.Context, flags *flag.FlagSet) int {
-	step := Step{}
+	step := executor.Step{}
 	flags.StringVar(&step.URL, "url", "", "URL of the store")
 	flags.StringVar(&step.Key, "key", "", "key of the document")
 	digest := flags.String("digest", "", "digest of the document")
@@ -280,25 +280,11 @@ func (p *process) execute(ctx context.Context, flags *flag.FlagSet) int {
 		fmt.Fprintln(p.stderr, err)
 		return exitUsage
 	}
-	record, err := Execute(ctx, step)
+	record, err := Execute(ctx, Step{Step: step})
 	if err != nil && (record == nil || !record.Told) {
 		fmt.Fprintln(p.stderr, err)
 	}
-	if record == nil {
-		return stepCode(err)
-	}
-	return record.ExitCode
-}
-
-// stepCode is the exit code of a step that has none of its own.
-func stepCode(err error) int {
-	switch bundle.KindOf(err) {
-	case bundle.KindRefused, bundle.KindTampered:
-		return execute.ExitRefused
-	case bundle.KindNotFound:
-		return execute.ExitNotFound
-	}
-	return execute.ExitUnavailable
+	return executor.ExitCode(record, err)
 }
 
 func (p *process) launch(ctx context.Context, flags *flag.FlagSet) int {
@@ -312,7 +298,7 @@ func (p *process) launch(ctx context.Context, flags *flag.FlagSet) int {
 	}
 	if err != nil {
 		fmt.Fprintln(p.stderr, err)
-		return stepCode(err)
+		return executor.ExitCode(nil, err)
 	}
 	return 0
 }

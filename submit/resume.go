@@ -131,7 +131,7 @@ const sweepTime = 10 * time.Second
 // resume takes up a run, and then removes what killed programs left beside it. What cannot be done
 // here is left to others.
 func (c *Client) resume(ctx context.Context, runs backend, in worker.Resume) {
-	c.needExecutor(ctx) // without one, there are jobs that cannot be found
+	c.needExecutor(ctx) // for what is to be launched again
 	launcher := c.launcher(runs)
 	end, err := launcher.Resume(ctx, in)
 	if end == nil || err != nil || !end.State.Type.Final() {

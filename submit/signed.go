@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/worker"
@@ -45,11 +46,25 @@ func accessOf(variables map[string]any) (string, error) {
 	}
 }
 
-// forTemplate are the variables that the base job template has to know.
-func forTemplate(variables map[string]any) map[string]any {
+// forTemplate are the variables that the base job template has to know; nil is any.
+func forTemplate(template *launch.Template, variables map[string]any) map[string]any {
 	variables = maps.Clone(variables)
 	delete(variables, worker.StorageAccess)
+	if template == nil || !template.Declares(worker.Platform) {
+		delete(variables, worker.Platform)
+	}
 	return variables
+}
+
+// variablesOf are the run's job variables, as they are kept.
+func variablesOf(run *orchestrator.FlowRun) (variables map[string]any, err error) {
+	if len(run.JobVariables) > 0 {
+		err = json.Unmarshal(run.JobVariables, &variables)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("job variables: %w", err)
+	}
+	return variables, nil
 }
 
 // signable refuses a submission whose stores cannot sign what its job will need.
@@ -95,11 +110,9 @@ func (s *submission) signedFor() time.Duration {
 
 // access signs the URLs that the run's job is to have, if it is to have any.
 func (c *Client) access(ctx context.Context, run *orchestrator.FlowRun) ([]string, error) {
-	var variables map[string]any
-	if len(run.JobVariables) > 0 {
-		if err := json.Unmarshal(run.JobVariables, &variables); err != nil {
-			return nil, fmt.Errorf("job variables: %w", err)
-		}
+	variables, err := variablesOf(run)
+	if err != nil {
+		return nil, err
 	}
 	access, err := accessOf(variables)
 	if err != nil || access != AccessSigned {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/storage/gocloud"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -244,7 +245,7 @@ func TestSignedExpired(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		store, err := storage.Open(t.Context(), run.Bundle.URL, nil)
+		store, err := storage.Open(t.Context(), run.Bundle.URL, &storage.OpenOptions{Openers: gocloud.Openers(nil)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,7 +277,7 @@ func TestSignedExpired(t *testing.T) {
 		if err == nil || state.Type != orchestrator.TypeCrashed || !strings.Contains(state.Message, "the signed URL expired at 2") {
 			t.Errorf("ended %+v (%v)", state, err)
 		}
-		record, err := execute.ReadRecord(t.Context(), run.Bundle.URL, run.ID, nil)
+		record, err := execute.ReadRecord(t.Context(), run.Bundle.URL, run.ID, &storage.OpenOptions{Openers: gocloud.Openers(nil)})
 		if err != nil || record.State.Message != state.Message {
 			t.Errorf("record %+v (%v)", record, err)
 		}

@@ -99,7 +99,7 @@ func (s *submission) place(ctx context.Context) (err error) {
 		}
 	}
 	if s.Type != "" && s.Type != s.pool.Type {
-		settings := launch.Settings{Type: s.Type, Config: forTemplate(s.JobVariables)}
+		settings := launch.Settings{Type: s.Type, Config: forTemplate(nil, s.JobVariables)}
 		if err := cmp.Or(settings.Fits(s.pool.Type), settings.Check()); err != nil {
 			return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{err.Error()})
 		}
@@ -119,7 +119,7 @@ func (s *submission) place(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
 	}
-	if err := template.Check(forTemplate(s.variables)); err != nil {
+	if err := template.Check(forTemplate(template, s.variables)); err != nil {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)
 	}
 	if err := s.chooseLauncher(); err != nil {
@@ -127,6 +127,9 @@ func (s *submission) place(ctx context.Context) (err error) {
 	}
 	if (len(s.tokens) > 0 || s.step != nil) && !template.Declares("command") {
 		return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, &InvalidError{`a launcher has no effect: the base job template has no variable "command"`})
+	}
+	if err := s.build(ctx, template); err != nil {
+		return err
 	}
 	if s.bucket, err = s.openBucket(ctx, s.pool); err != nil {
 		return err

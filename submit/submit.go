@@ -34,7 +34,7 @@
 // before the flow run is created, so that a failed upload leaves no run behind.
 //
 // Where the bundles of a work pool are in a bucket, the program that submits imports the bucket's
-// driver for its side effect, such as gocloud.dev/blob/s3blob: see package storage.
+// driver for its side effect, such as gocloud.dev/blob/s3blob: see package storage/gocloud.
 //
 // Every run ends in a final state. Its submitter and its executor each hold a lease on it, and
 // one that was killed is spoken for by the other. A run that both have left is ended by whoever

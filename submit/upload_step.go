@@ -26,7 +26,7 @@ type UploadStep struct {
 // size stays. A sidecar of another size stays if it holds the same files, packed by somebody
 // else. Anything else replaces what is there.
 func Upload(ctx context.Context, step UploadStep) (sent bool, err error) {
-	store, err := storage.Open(ctx, step.URL, step.Storage)
+	store, err := storage.Open(ctx, step.URL, stores(step.Storage))
 	if err != nil {
 		return false, fmt.Errorf("submit: %w", err)
 	}

@@ -1,9 +1,13 @@
 package oci_test
 
 import (
+	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -305,3 +309,30 @@ func TestTarAndLinks(t *testing.T) {
 // A push that fails says why.
 
 // BenchmarkLayout writes an image on a base of 100 MB, which is a layout or a tar, to a layout.
+
+// Layers are compressed by all processors; how many there are makes no difference to the bytes.
+func TestProcessorsMakeNoDifference(t *testing.T) {
+	program, err := finder(t)(t.Context(), amd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	executor := filepath.Join(t.TempDir(), "executor")
+	content := make([]byte, 5<<20+1)
+	r := rand.NewChaCha8([32]byte{})
+	for i := 0; i < len(content); i += 4096 {
+		r.Read(content[i:min(i+1500, len(content))])
+	}
+	if err := os.WriteFile(executor, slices.Concat([]byte(read(t, program)), content), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	digests := map[string]bool{}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, n := range []int{1, 2, 4} {
+		runtime.GOMAXPROCS(n)
+		img := built(t, &oci.BuildOptions{Base: oci.Scratch, Platforms: []oci.Platform{amd64}, Executor: func(context.Context, oci.Platform) (string, error) { return executor, nil }})
+		digests[img.Digest()] = true
+	}
+	if len(digests) != 1 {
+		t.Errorf("digests %v", digests)
+	}
+}

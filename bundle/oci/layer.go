@@ -20,6 +20,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/pgzip"
 
 	"github.com/flowship/flowship/bundle"
 )
@@ -85,11 +86,13 @@ func spool(dir string, level int, write func(io.Writer) error) (l *layer, err er
 	}()
 	packed, plain, sized := sha256.New(), sha256.New(), &counter{}
 	buffered := bufio.NewWriterSize(io.MultiWriter(f, packed, sized), 1<<18)
-	z, err := gzip.NewWriterLevel(buffered, level) // its header has neither time nor name
+	z, err := pgzip.NewWriterLevel(buffered, level) // in blocks of one size: the same bytes with any number of processors
 	if err != nil {
 		return nil, err
 	}
+	z.ModTime = epoch
 	if err := write(io.MultiWriter(z, plain)); err != nil {
+		z.Close() // it has goroutines
 		return nil, err
 	}
 	if err := errors.Join(z.Close(), buffered.Flush()); err != nil {

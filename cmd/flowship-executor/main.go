@@ -1,11 +1,12 @@
-// Command flowship-executor is flowship's executor alone, for images: it runs one bundle and knows
-// no cloud's storage, no database and no infrastructure.
+// Command flowship-executor is flowship's executor alone, for containers: it runs one bundle and
+// knows no cloud's storage, no database and no infrastructure.
 //
 //	flowship-executor step execute --url file:///flowship/store --key bundle.json --digest sha256:…
 //
-// The command line is that of flowship, so that the one may stand in place of the other. Bundles
-// come from folders, or by the signed URLs that a launcher hands over in the environment, with
-// which no credentials are needed.
+// The command line is that of flowship, so that the one may stand in place of the other, and so is
+// what it does. Bundles come from folders, from container registries, or by the signed URLs that a
+// launcher hands over in the environment, with which no credentials are needed. Where the
+// environment names a Prefect server, its flow run is told.
 package main
 
 import (
@@ -16,17 +17,19 @@ import (
 	"io"
 	"log"
 	"os"
-	"os/signal"
 
+	"github.com/flowship/flowship/bundle/oci"
 	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/execute/executor"
 )
 
-const usage = `usage: flowship-executor step execute ` + execute.StepUsage + `
+const usage = `usage: flowship-executor step execute ` + executor.StepUsage + `
 
-Fetch a bundle from a folder, or by the signed URLs in ` + execute.EnvSigned + `, verify it and
-run it in the current directory. The exit code is the command's own, or 1 if the flow did not
-return; 2: bad usage; 3: the bundle does not verify; 4: it is not there; 5: the store does not
-answer.`
+Fetch a bundle from a folder (file://…) or a container registry (oci://…), or by the
+signed URLs in ` + execute.EnvSigned + `, verify it and run it in the current directory. Where
+PREFECT_API_URL is set, the server is told how it goes. The exit code is the command's
+own, or 1 if the flow did not return; 2: bad usage; 3: the bundle does not verify, or is
+not to be run; 4: it is not there; 5: the store or the server does not answer.`
 
 // exitUsage is the code of a command line that cannot be meant.
 const exitUsage = 2
@@ -43,7 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, usage)
 		return exitUsage
 	}
-	step, err := execute.ParseStep(args[2:])
+	step, err := executor.ParseStep(args[2:])
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(stdout, usage)
 		return 0
@@ -52,32 +55,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "error: %v\nhint: see flowship-executor --help\n", err)
 		return exitUsage
 	}
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, execute.PassedOn()...)
-	defer signal.Stop(signals)
-	opts, err := options()
-	if err != nil {
-		fmt.Fprintln(stderr, "error:", err)
-		return execute.ExitUnavailable
-	}
-	opts.Signals, opts.Results, opts.Stdout, opts.Stderr = signals, step.Results, stdout, stderr
-	record, err := execute.Run(ctx, step.URL, step.Key, step.Digest, opts)
-	if err != nil {
+	record, err := executor.Run(ctx, *step, &executor.Options{Registry: fetch, Stdout: stdout, Stderr: stderr})
+	if err != nil && (record == nil || !record.Told) { // else the flow run says it
 		fmt.Fprintln(stderr, "error:", err)
 	}
-	if record == nil || err != nil && record.ExitCode == 0 {
-		return execute.ExitUnavailable
-	}
-	return record.ExitCode
+	return executor.ExitCode(record, err)
 }
 
-// options is what the environment says. Who is told of the run besides its record, Runs and Logs,
-// would be opened here.
-func options() (*execute.Options, error) {
-	opts := &execute.Options{}
-	var err error
-	if text := os.Getenv(execute.EnvSigned); text != "" {
-		opts.Signed, err = execute.ParseSigned(text)
-	}
-	return opts, err
+func fetch(ctx context.Context, url, dir string) error {
+	_, err := oci.Fetch(ctx, url, dir, nil)
+	return err
 }

@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,7 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/registry"
+
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/bundle/oci"
 	"github.com/flowship/flowship/submit/execute"
 )
 
@@ -55,7 +60,8 @@ func TestRun(t *testing.T) {
 		{"record elsewhere", step("file://"+dir, "bundle.json", b.Digest.String(), "--result-url", "file://"+other), 7, "content\n", "", other},
 		{"another digest", step("file://"+dir, "bundle.json", wrong), 3, "", "error: execute: ", ""},
 		{"not there", step("file://"+dir, "nothing", wrong), 4, "", "not found", ""},
-		{"no driver", step("s3://bucket", "bundle.json", wrong), 5, "", `no driver for "s3://"`, ""},
+		{"no driver", step("s3://bucket", "bundle.json", wrong), 5, "", `opens no "s3://"`, ""},
+		{"no registry answers", step("oci://127.0.0.1:1/r:t", "", b.Digest.String()), 5, "", "not available", ""},
 		{"no digest", step("file://"+dir, "bundle.json", ""), 2, "", "missing --digest", ""},
 		{"no digest's form", step("file://"+dir, "bundle.json", "sha256:1"), 2, "", `"sha256:1"`, ""},
 		{"unknown flag", step("file://"+dir, "bundle.json", wrong, "--nothing"), 2, "", "-nothing", ""},
@@ -112,5 +118,42 @@ func TestSigned(t *testing.T) {
 	stderr.Reset()
 	if code := run(t.Context(), args, &stdout, &stderr); code != 5 || stderr.Len() == 0 || strings.Contains(stderr.String(), "S3CRET") {
 		t.Errorf("code %d: %s", code, &stderr)
+	}
+}
+
+// TestRegistry runs a bundle of a container registry. Its record has a place where one is named.
+func TestRegistry(t *testing.T) {
+	dir, b := newBundle(t)
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer s.Close()
+	host := strings.TrimPrefix(s.URL, "http://")
+	pushed, err := oci.Push(t.Context(), dir, "oci://"+host+"/acme/train:1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := t.TempDir()
+	digest, wrong := b.Digest.String(), "sha256:"+strings.Repeat("a", 64)
+	for _, test := range []struct {
+		name           string
+		args           []string
+		code           int
+		stdout, stderr string
+	}{
+		{"by tag", []string{"--url", pushed.URL, "--digest", digest}, 7, "content\n", ""},
+		{"by digest, with a record", []string{"--url", pushed.Ref, "--digest", digest, "--result-url", "file://" + records}, 7, "content\n", ""},
+		{"another digest", []string{"--url", pushed.URL, "--digest", wrong}, 3, "", "is not the one that was submitted"},
+		{"not there", []string{"--url", "oci://" + host + "/acme/train:2", "--digest", digest}, 4, "", "not found"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), append([]string{"step", "execute"}, test.args...), &stdout, &stderr)
+			if code != test.code || stdout.String() != test.stdout || !strings.Contains(stderr.String(), test.stderr) {
+				t.Errorf("code %d, want %d\nstdout: %s\nstderr: %s", code, test.code, &stdout, &stderr)
+			}
+		})
+	}
+	if _, err := os.Stat(filepath.Join(records, filepath.FromSlash(execute.RecordKey(b.Document.FlowRunID())))); err != nil {
+		t.Error(err)
 	}
 }

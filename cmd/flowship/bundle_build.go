@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/launch"
 )
 
 type buildOptions struct {
@@ -148,7 +149,7 @@ func (o *buildOptions) build(ctx context.Context, c *console, r *report, inv bun
 	}
 	options := &bundle.BuildOptions{Cache: statCache(o.noCache)}
 	if t.program != "" {
-		program, err := buildProgram(ctx, c, t)
+		program, err := buildProgram(ctx, c, t, launch.Host())
 		if err != nil {
 			return err
 		}

@@ -28,7 +28,6 @@ import (
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/azureblob"
-	_ "gocloud.dev/blob/fileblob"
 	_ "gocloud.dev/blob/memblob"
 	"gocloud.dev/blob/s3blob"
 	"golang.org/x/oauth2"
@@ -39,6 +38,7 @@ import (
 	"github.com/flowship/flowship/launch/kubernetesinfra"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/storage/gcs"
+	"github.com/flowship/flowship/storage/gocloud"
 )
 
 // quietDrivers keeps what the cloud SDKs log from standard error: they return it as errors, too,
@@ -59,7 +59,7 @@ func infrastructures() map[string]*launch.Infrastructure {
 // openers open buckets with given credentials, or as the SDKs for Python find them. A URL with a
 // query, which says itself how it is to be opened, is left to the driver.
 func openers() map[string]storage.Opener {
-	return map[string]storage.Opener{"s3": openS3, "gs": openGCS, "azblob": openAzure}
+	return gocloud.Openers(map[string]gocloud.Opener{"s3": openS3, "gs": openGCS, "azblob": openAzure})
 }
 
 func openS3(ctx context.Context, u *url.URL, c *storage.Credentials) (*blob.Bucket, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/worker"
 )
@@ -69,7 +70,7 @@ func (f *flowFlags) flowTarget(cmd *cobra.Command, args []string) (*target, erro
 	return t, nil
 }
 
-// read makes the invocation, and builds its program if it is one in Go.
+// read makes the invocation.
 func (f *flowFlags) read(ctx context.Context, c *console, t *target) (submit.Invocation, error) {
 	inv := submit.Invocation{
 		Runtime:    t.invocation.Runtime,
@@ -103,9 +104,11 @@ func (f *flowFlags) read(ctx context.Context, c *console, t *target) (submit.Inv
 		return inv, err
 	}
 	if inv.Runtime == bundle.RuntimeGo {
-		inv.Program, err = buildProgram(ctx, c, t)
+		inv.Build = func(ctx context.Context, platform launch.Platform) (*submit.Program, error) {
+			return buildProgram(ctx, c, t, platform)
+		}
 	}
-	return inv, err
+	return inv, nil
 }
 
 // jobVariables are those of -v with what --storage-access sets.

@@ -6,14 +6,15 @@ import (
 	"os/exec"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit"
 )
 
-// buildProgram builds the Go program that the target's flow is in.
-func buildProgram(ctx context.Context, c *console, t *target) (*submit.Program, error) {
+// buildProgram builds the Go program that the target's flow is in, for a platform.
+func buildProgram(ctx context.Context, c *console, t *target, platform launch.Platform) (*submit.Program, error) {
 	p := c.startProgress("building", 0)
 	defer p.stop()
-	program, err := submit.BuildProgram(ctx, t.program, nil)
+	program, err := submit.BuildProgram(ctx, t.program, &submit.BuildOptions{OS: platform.OS, Arch: platform.Arch})
 	var failed *exec.ExitError
 	switch {
 	case err == nil || ctx.Err() != nil:

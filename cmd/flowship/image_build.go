@@ -36,8 +36,9 @@ or scratch. Layers that the registry has already are not sent, nor read.
 
 The executor is, per platform, the one of --executor; else flowship-executor-OS-ARCH beside
 this program; else what go builds of this version of flowship; else this program itself.
-The first three are mostly the slim executor, which knows folders and signed URLs alone:
-jobs with credentials of their own for a store need flowship itself, by --executor.
+The first three are mostly the slim executor, which knows folders, registries and signed
+URLs, and reports to a Prefect server: jobs with credentials for a store, of their own or
+of a block, need flowship itself, by --executor.
 
 It prints the name with the digest. JSON: {"name", "digest", "platforms", "size",
 "bundle"}; size is in bytes, bundle the digest of the document or null.`,

@@ -3,6 +3,11 @@
 package main
 
 import (
+	"bytes"
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +15,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // docker returns the address of the testbed's engine, or skips the test.
@@ -21,36 +33,45 @@ func docker(t *testing.T) string {
 	return server(t, "docker", "FLOWSHIP_TEST_DOCKER")
 }
 
-// buildFor builds a program of this repository as it goes into containers, beside flowship.
-func (tm *team) buildFor(program, name string) {
+// buildFor builds a program of this repository as it goes into containers, beside flowship, and
+// returns its size in bytes.
+func (tm *team) buildFor(program, name string) (size int64) {
 	tm.Helper()
-	cmd := exec.CommandContext(tm.Context(), "go", "build", "-o", filepath.Join(filepath.Dir(tm.launcher), name), "../"+program)
+	file := filepath.Join(filepath.Dir(tm.launcher), name)
+	cmd := exec.CommandContext(tm.Context(), "go", "build", "-o", file, "../"+program)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		tm.Fatalf("go build: %v\n%s", err, out)
 	}
+	info, err := os.Stat(file)
+	if err != nil {
+		tm.Fatal(err)
+	}
+	return info.Size()
 }
 
-// Runs of a Prefect server in containers: their executor reports for itself, and reads the
-// credentials for its files from the server.
+// Runs of a Prefect server in containers: their executor reports for itself. It is the small one,
+// which gets at its files by signed URLs, unless it has to read the credentials for them from the
+// server.
 func TestPrefectRunsInContainers(t *testing.T) {
 	engine := docker(t)
 	tm := newTeamOf(t, "docker")
 	tm.env = append(tm.env, "DOCKER_HOST="+engine)
-	tm.buildFor("flowship", "flowship-linux-"+runtime.GOARCH)
+	small := tm.buildFor("flowship-executor", "flowship-executor-linux-"+runtime.GOARCH)
+	whole := tm.buildFor("flowship", "flowship-linux-"+runtime.GOARCH)
 	variables := []string{"-v", "image=flowship-test:busybox", "-v", "image_pull_policy=Never", "-v", "auto_remove=true"}
 	stop := tm.serve()
-	command := []string{"--dir", flows(t, "team"), "--include", "data/", "--", "sh", "-c", `echo "there are $(wc -w <data/words.txt)"; echo '{"words": 4}' >"$FLOWSHIP_RESULT"`}
+	command := []string{"--dir", flows(t, "team"), "--include", "data/", "--", "sh", "-c", `echo "there are $(wc -w <data/words.txt), by $(wc -c </flowship/flowship)"; echo '{"words": 4}' >"$FLOWSHIP_RESULT"`}
 	queued := tm.submitted(append(variables, command...)...)
 	program := tm.submitted(append(variables, flows(t, "wordcount")+":WordCount", "--include", "texts/")...)
 	failing := tm.submitted(append(variables, "--", "sh", "-c", "exit 7")...)
 	imageless := tm.submitted("-v", "image=nosuch:1", "-v", "image_pull_policy=Never", "--", "true")
 	tm.try("flow-run", "wait", queued, program, failing, imageless)
 	direct := tm.flowship(append(append([]string{"run", "--pool", tm.pool}, variables...), command...)...)
-	if !strings.Contains(direct, "there are 4") {
-		t.Errorf("run prints %q", direct)
+	if want := fmt.Sprintf("there are 4, by %d\n", small); direct != want {
+		t.Errorf("run prints %q, want %q", direct, want)
 	}
-	tm.logs(queued, "there are 4")
+	tm.logs(queued, fmt.Sprintf("there are 4, by %d", whole))
 	for id, want := range map[string][2]string{
 		queued: {"Completed", ""}, program: {"Completed", ""}, failing: {"Failed", "exit code 7"}, imageless: {"Crashed", `the engine has no image "nosuch:1"`},
 	} {
@@ -67,6 +88,118 @@ func TestPrefectRunsInContainers(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("containers that are left: %s, %v", out, err)
 	}
+}
+
+// A flow in Python is run in a container by the Prefect in its image, which the small executor
+// looks after.
+func TestPrefectRunsPythonInContainer(t *testing.T) {
+	engine, base := docker(t), server(t, "image", "FLOWSHIP_TEST_IMAGE")
+	tm := newTeamOf(t, "docker")
+	tm.env = append(tm.env, "DOCKER_HOST="+engine)
+	tm.buildFor("flowship-executor", "flowship-executor-linux-"+runtime.GOARCH)
+	const image = "flowship-test:python-small"
+	tm.flowship("image", "build", "--base", base, "-t", image, "--load")
+	out := tm.flowship("run", "--pool", tm.pool, "-v", "image="+image, "-v", "image_pull_policy=Never", "-v", "auto_remove=true", "--name", "tallied",
+		flows(t, "team")+"/flow.py:tally", "--include", "data/", "-p", "path=data/words.txt")
+	if want := "4"; !strings.Contains(out, want) {
+		t.Errorf("run prints %q, want %q", out, want)
+	}
+	var inspected struct{ ID string }
+	if err := json.Unmarshal([]byte(tm.flowship("flow-run", "inspect", "tallied", "-o", "json")), &inspected); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"Pending", "Running", "Completed"}, tm.look(inspected.ID).States); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}
+
+// A flow in Go is for the platform of the image, whatever that of this machine; so is the executor,
+// and where there is none, the run says which to build.
+func TestGoFlowIsForTheImage(t *testing.T) {
+	engine := docker(t)
+	flowship, err := exec.LookPath("flowship")
+	if err != nil {
+		t.Fatal(err)
+	}
+	arch := "arm64"
+	if runtime.GOARCH == arch {
+		arch = "amd64"
+	}
+	const image = "flowship-test:other"
+	env := append(os.Environ(), "DOCKER_HOST="+engine, "FLOWSHIP_HOME="+t.TempDir())
+	run := func(stdin io.Reader, program string, args ...string) (out string, err error) {
+		cmd := exec.CommandContext(t.Context(), program, args...)
+		cmd.Env, cmd.Stdin = env, stdin
+		text, err := cmd.CombinedOutput()
+		return string(text), err
+	}
+	must := func(stdin io.Reader, program string, args ...string) string {
+		t.Helper()
+		out, err := run(stdin, program, args...)
+		if err != nil {
+			t.Fatalf("%s %v: %v\n%s", program, args, err, out)
+		}
+		return out
+	}
+	must(imageFor(t, image, arch), "docker", "load")
+	defer run(nil, "docker", "image", "rm", image)
+	source := t.TempDir()
+	for file, text := range map[string]string{"go.mod": "module example.com/none\n", "main.go": "package main\n\nfunc main() {}\n"} {
+		if err := os.WriteFile(filepath.Join(source, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(nil, flowship, "work-pool", "create", "dock", "--type", "docker", "--set-as-default")
+	flow := []string{source + ":None", "-v", "image=" + image, "-v", "image_pull_policy=Never"}
+	machines := map[string]elf.Machine{"arm64": elf.EM_AARCH64, "amd64": elf.EM_X86_64}
+	for _, test := range []struct {
+		variables []string
+		want      elf.Machine
+	}{
+		{nil, machines[arch]},
+		{[]string{"-v", "platform=linux/" + runtime.GOARCH}, machines[runtime.GOARCH]},
+	} {
+		out := must(nil, flowship, append(append([]string{"submit-to-work-pool", "-o", "json"}, flow...), test.variables...)...)
+		var queued struct{ ID string }
+		if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &queued); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		dir := filepath.Join(t.TempDir(), "bundle")
+		must(nil, flowship, "bundle", "pull", queued.ID, dir)
+		programs, err := filepath.Glob(filepath.Join(dir, "programs", "*"))
+		if err != nil || len(programs) != 1 {
+			t.Fatalf("programs %q, %v", programs, err)
+		}
+		f, err := elf.Open(programs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Close(); f.Machine != test.want {
+			t.Errorf("%v: the program is for %v, want %v", test.variables, f.Machine, test.want)
+		}
+	}
+	out, err := run(nil, flowship, append([]string{"run"}, flow...)...)
+	if want := "flowship-executor-linux-" + arch; err == nil || !strings.Contains(out, want) || !strings.Contains(out, "GOARCH="+arch) {
+		t.Errorf("%v: %s, want a word about %s", err, out, want)
+	}
+}
+
+// imageFor is an image for an architecture, with nothing in it, as docker save writes it.
+func imageFor(t *testing.T, image, arch string) io.Reader {
+	t.Helper()
+	made, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: arch, RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if err := tarball.Write(tag, made, &archive); err != nil {
+		t.Fatal(err)
+	}
+	return &archive
 }
 
 // A worker is killed. A run whose executor goes on reports for itself, and one whose container is

@@ -13,10 +13,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestReference compares docs/ with the commands' own help, from which `go generate` writes it.
+// TestReference compares docs/ with the commands' own help, the guides and the templates of the
+// infrastructures, from which `go generate` writes it.
 func TestReference(t *testing.T) {
 	want := map[string]string{}
 	addReference(want, newRootCommand(&console{}))
+	addInfrastructures(t, want)
 	if *update {
 		writeReference(t, want)
 	}

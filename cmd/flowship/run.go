@@ -60,6 +60,9 @@ hour more, without --timeout for 12 hours, and 7 days at most. Signed by tempora
 credentials of AWS they end with these. The job variable storage_access does the
 same. A folder needs no signed access.
 
+Programs that are put into a container are for the platform of its image or its
+nodes; the job variable platform, linux/arm64, says another one.
+
 JSON: {"id", "name", "state": {"type", "name", "message", "timestamp"}, "work_pool",
 "parameters", "result", "bundle": {"url", "key", "files_key", "uploaded_bytes",
 "reused_bytes"}, "timings": {"collect", "hash", "upload", "create", "launch",

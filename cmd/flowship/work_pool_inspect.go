@@ -3,10 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -14,8 +16,8 @@ func newWorkPoolInspectCommand(c *console) *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect NAME",
 		Short: "Show a work pool",
-		Long: `Inspect shows a work pool and the workers that serve it. Its base job template, with
-the job variables that there are, is in the JSON.
+		Long: `Inspect shows a work pool, the workers that serve it, and the job variables that -v
+sets, as its base job template has them. The template itself is in the JSON.
 
 JSON: as of work-pool ls, and "id", "base_job_template", "storage_configuration",
 "created", "updated", "workers": [{"name", "last_seen"}].`,
@@ -61,4 +63,28 @@ func (c *console) writeWorkPool(w *bufio.Writer, p *orchestrator.WorkPool, worke
 	for _, worker := range workers {
 		rows.add("worker", text(shown(worker.Name)))
 	}
+	if template, err := launch.ParseTemplate(p.BaseJobTemplate); err == nil { // a server may have others
+		c.writeVariables(w, template.Variables())
+	}
+}
+
+// writeVariables prints the job variables that there are, a line each.
+func (c *console) writeVariables(w *bufio.Writer, variables []launch.Variable) {
+	if len(variables) == 0 {
+		return
+	}
+	w.WriteByte('\n')
+	t := &table{head: []string{"JOB VARIABLE", "TYPE", "DEFAULT", "MEANING"}}
+	for _, v := range variables {
+		meaning := v.Title
+		if first, _, _ := strings.Cut(v.Description, ". "); first != "" {
+			meaning = strings.TrimSuffix(first, ".")
+		}
+		value := string(v.Default)
+		if v.Default == nil && v.Required {
+			value = "required"
+		}
+		t.add(text(shown(v.Name)), text(shown(v.Type)), text(shown(value)), text(shown(strings.Join(strings.Fields(meaning), " "))))
+	}
+	t.write(w, c.outStyled)
 }

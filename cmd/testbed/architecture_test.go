@@ -43,7 +43,7 @@ var rooms = map[string][]string{
 	"submit/worker":                        {"launch", "submit/orchestrator", "submit/execute"},
 	"submit":                               {"ignore", "bundle", "bundle/pickle", "storage", "launch", "launch/processinfra", "submit/orchestrator", "submit/result", "submit/execute", "submit/worker"},
 	"cmd/flowship":                         {"*"},
-	"cmd/flowship-executor":                {"submit/execute"},
+	"cmd/flowship-executor":                {"bundle/oci", "submit/execute"},
 	"cmd/testbed":                          nil,
 }
 

@@ -18,6 +18,10 @@
 // are: what a killed program started, another one can find and see to its end, and
 // [Driver.Sweep] removes what nobody wants.
 //
+// Files that are the same for many jobs ([launch.File.Shared]) are in a volume of the engine with the
+// label [LabelShelf], which jobs have mounted for reading. It stays, until another one is made a week
+// later and no container has it.
+//
 // The output is followed through broken connections, without a gap and without repetition. While
 // the engine restarts, [launch.Running.Wait] waits for it, for [Options.Patience].
 //

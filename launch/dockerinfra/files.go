@@ -71,6 +71,9 @@ func addFile(archive *tar.Writer, file launch.File) error {
 		mode = info.Mode().Perm()
 	}
 	header := &tar.Header{Name: strings.TrimPrefix(file.Path, "/"), Mode: int64(mode), Size: info.Size(), ModTime: info.ModTime(), Typeflag: tar.TypeReg}
+	if file.Shared {
+		header.ModTime = complete
+	}
 	if err := archive.WriteHeader(header); err != nil {
 		return err
 	}

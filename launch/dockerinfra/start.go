@@ -43,9 +43,9 @@ func (d *Driver) Start(ctx context.Context, job *launch.Job) (string, error) {
 	if err := p.fetch(ctx, e); err != nil {
 		return "", err
 	}
-	cid, err := p.create(ctx, e)
+	cid, files, err := p.make(ctx, e)
 	if err == nil {
-		err = p.begin(ctx, e, cid)
+		err = p.begin(ctx, e, cid, files)
 	}
 	if err != nil {
 		return "", errors.Join(err, p.undo(ctx, e, cid))
@@ -111,13 +111,13 @@ func (e *engine) createOnce(ctx context.Context, opts client.ContainerCreateOpti
 }
 
 // begin does what is left between a container's creation and a job.
-func (p *plan) begin(ctx context.Context, e *engine, cid string) error {
+func (p *plan) begin(ctx context.Context, e *engine, cid string, files []launch.File) error {
 	for _, n := range p.networks {
 		if _, err := e.api.NetworkConnect(ctx, n, client.NetworkConnectOptions{Container: cid}); err != nil {
 			return fmt.Errorf("connect the network %q: %w", n, e.because(ctx, err))
 		}
 	}
-	if err := e.give(ctx, cid, p.job.Files); err != nil {
+	if err := e.give(ctx, cid, files); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {

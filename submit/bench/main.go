@@ -8,7 +8,10 @@
 // Last comes the upload of a small document to S3, by Prefect's module in Python and by flowship in its place. Then a flow in Python goes to
 // a work pool of the server with its bundle on S3: how long the submission of one with 1,500 files takes, by Prefect's client and by flowship;
 // and how long a trivial one takes from its submission to its result, all with Prefect, with flowship's client and worker, and with
-// flowship's executor as well. -only measures one of single, prefect, worker, idle, module, submission and flow.
+// flowship's executor as well. -only measures one of single, prefect, worker, idle, module, submission and flow; or containers, which only is
+// measured when it is asked for:
+//
+//	go run ./cmd/testbed -servers docker,registry,kubernetes,s3 go run ./submit/bench -only containers
 package main
 
 import (
@@ -74,14 +77,15 @@ func run(ctx context.Context, o options) (err error) {
 	for _, m := range []struct {
 		name    string
 		measure func(context.Context, io.Writer) error
-	}{{"single", b.single}, {"prefect", b.prefect}, {"worker", b.worker}, {"idle", b.idleWorker}, {"module", b.module}, {"submission", b.submission}, {"flow", b.flow}} {
-		if o.only != "" && o.only != m.name {
+	}{{"single", b.single}, {"prefect", b.prefect}, {"worker", b.worker}, {"idle", b.idleWorker}, {"module", b.module}, {"submission", b.submission}, {"flow", b.flow}, {"containers", b.containers}} {
+		if o.only != m.name && (o.only != "" || m.name == "containers") {
 			continue
 		}
-		if err := m.measure(ctx, w); err != nil {
+		err := m.measure(ctx, w)
+		w.Flush()
+		if err != nil {
 			return err
 		}
-		w.Flush()
 	}
 	return nil
 }

@@ -294,7 +294,7 @@ func exitCode(err error) int {
 		return signalCode(stopped.signal)
 	case bundle.KindOf(err) == bundle.KindTampered, bundle.KindOf(err) == bundle.KindRefused:
 		return ExitRefused
-	case errors.Is(err, storage.ErrNotFound), errors.Is(err, ErrNoPython):
+	case errors.Is(err, storage.ErrNotFound), bundle.KindOf(err) == bundle.KindNotFound, errors.Is(err, ErrNoPython):
 		return ExitNotFound
 	}
 	return ExitUnavailable

@@ -49,6 +49,9 @@ func (x *execution) openObjects(ctx context.Context, url string) error {
 		x.objects = &signedObjects{x.Signed, x.Storage}
 		return nil
 	}
+	if strings.HasPrefix(url, RegistryScheme) {
+		return x.openRegistry(url)
+	}
 	store, err := storage.Open(ctx, url, x.Storage)
 	if err != nil {
 		return err

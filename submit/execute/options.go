@@ -43,6 +43,8 @@ type Options struct {
 	Results string
 	// Signed, if not nil, stands in place of the stores and of the credentials for them.
 	Signed *Signed
+	// Registry fetches bundles with URLs of registries; nil: there are none.
+	Registry Registry
 	// Signals are passed on to the command and its children. A hangup ends them.
 	Signals <-chan os.Signal
 	// Warn, if not nil, is told of existing files that are overwritten.

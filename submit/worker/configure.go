@@ -28,6 +28,9 @@ func (a *attempt) configure(ctx context.Context, pool *orchestrator.WorkPool, co
 		return nil, err
 	}
 	delete(variables, StorageAccess)
+	if !template.Declares(Platform) {
+		delete(variables, Platform)
+	}
 	given, _ := variables["command"].(string)
 	switch line := a.command(pool, given, command); {
 	case line != "" && template.Declares("command"):

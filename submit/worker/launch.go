@@ -32,8 +32,10 @@ type Elsewhere struct {
 	Program     string        // path of the flowship program there
 	Command     []string      // of the executor; nil for a run that is no bundle of flowship's
 	Files, Take []launch.File // what is put into the job, and taken from it
-	Env         []string      // what the executor is told beside its command line, as "NAME=value"
-	Secrets     []string      // names of variables that nobody else is to see
+	// Executor, if not nil, returns one more file of the job, at Program: that for its platform.
+	Executor func(context.Context, *launch.Infrastructure, map[string]any) (launch.File, error)
+	Env      []string // what the executor is told beside its command line, as "NAME=value"
+	Secrets  []string // names of variables that nobody else is to see
 	// CertFile is the path there of the certificates that the executor trusts; "" for its own.
 	CertFile string
 	// Reports says that the executor reaches the orchestrator. Where it does not, who launches it
@@ -266,6 +268,13 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 	}
 	if e := a.elsewhere; e != nil {
 		job.Files, job.Take, job.Secrets, job.Env = e.Files, e.Take, e.Secrets, e.Env
+		if e.Executor != nil {
+			executor, err := e.Executor(ctx, a.infra, a.configuration)
+			if err != nil {
+				return nil, err
+			}
+			job.Files = append([]launch.File{executor}, e.Files...)
+		}
 	} else {
 		job.Env = a.Env(a.Run.ID, a.Launch.Lease)
 	}
@@ -299,6 +308,10 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 // StorageAccess is the job variable that says how a job gets at the stores. It is for those who
 // submit and launch, see [Launcher.Access]; no base job template knows it.
 const StorageAccess = "storage_access"
+
+// Platform is the job variable that says what programs are put into a job, "linux/arm64". It is for
+// those who submit and launch; a base job template may know it as well.
+const Platform = "platform"
 
 // labelFlowRun is the label that tells which run a job is of.
 const labelFlowRun = "prefect.io/flow-run-id"
