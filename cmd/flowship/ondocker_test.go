@@ -184,8 +184,7 @@ func TestPrefectWorkerOfContainersIsKilled(t *testing.T) {
 	engine := docker(t)
 	tm := newTeamOf(t, "docker")
 	tm.becomeBrief()
-	tm.env = append(tm.env, "DOCKER_HOST="+engine, "XDG_CACHE_HOME="+t.TempDir())
-	tm.buildFor("flowship", "flowship-linux-"+runtime.GOARCH)
+	tm.env = append(tm.env, "DOCKER_HOST="+engine, "XDG_CACHE_HOME="+t.TempDir(), "PATH="+with(t)(delivered.programs())+":"+os.Getenv("PATH"))
 	engineSays := func(args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "docker", args...)
