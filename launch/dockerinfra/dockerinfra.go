@@ -68,7 +68,7 @@ type Options struct {
 	// Image is for jobs whose configuration has none; "" is [DefaultImage].
 	Image string
 	// Dir is where a program notes, by a lock, that it lives; "" is a directory in the user's
-	// cache. Programs that share it sweep each other's containers.
+	// cache. Programs that share it sweep each other's containers: see [Driver.Sweep].
 	Dir string
 	// Patience is how long [launch.Running.Wait] waits for an engine that does not answer; 0
 	// means two minutes.
