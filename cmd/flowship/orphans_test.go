@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,14 +32,7 @@ func newHarbour(t *testing.T) *harbour {
 	t.Helper()
 	engine := docker(t)
 	h := &harbour{T: t, dir: t.TempDir(), gate: "test -e /go", variables: []string{"-v", "image=flowship-test:busybox", "-v", "image_pull_policy=Never", "-v", "auto_remove=true"}}
-	h.program = filepath.Join(h.dir, "flowship")
-	for name, from := range map[string]string{"flowship": "flowship", "flowship-executor-linux-" + runtime.GOARCH: "flowship-executor"} {
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(h.dir, name), "../"+from)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go build: %v\n%s", err, out)
-		}
-	}
+	h.program = filepath.Join(with(t)(delivered.programs()), "flowship")
 	h.env = append(os.Environ(), "FLOWSHIP_HOME="+filepath.Join(h.dir, "home"), "XDG_CACHE_HOME="+filepath.Join(h.dir, "cache"), "DOCKER_HOST="+engine)
 	h.flowship("work-pool", "create", "dock", "--type", "docker", "--set-as-default")
 	return h
