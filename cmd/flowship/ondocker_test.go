@@ -44,8 +44,8 @@ func TestPrefectRunsInContainers(t *testing.T) {
 	small, whole := sizeOf(t, dir, "flowship-executor-linux-"), sizeOf(t, dir, "flowship-linux-")
 	variables := []string{"-v", "image=flowship-test:busybox", "-v", "image_pull_policy=Never", "-v", "auto_remove=true"}
 	stop := tm.serve()
-	command := []string{"--dir", flows(t, "team"), "--include", "data/", "--", "sh", "-c", `echo "there are $(wc -w <data/words.txt), by $(wc -c </flowship/flowship)"; echo '{"words": 4}' >"$FLOWSHIP_RESULT"`}
-	queued := tm.submitted(append(variables, command...)...)
+	command := []string{"--dir", flows(t, "team"), "--include", "data/", "--", "sh", "-c", `echo "there are $(wc -w <data/words.txt), by $(wc -c </flowship/bin/flowship)"; echo '{"words": 4}' >"$FLOWSHIP_RESULT"`}
+	queued := tm.submitted(slices.Concat(variables, []string{"-v", "storage_access=ambient"}, command)...)
 	program := tm.submitted(append(variables, flows(t, "wordcount")+":WordCount", "--include", "texts/")...)
 	failing := tm.submitted(append(variables, "--", "sh", "-c", "exit 7")...)
 	imageless := tm.submitted("-v", "image=nosuch:1", "-v", "image_pull_policy=Never", "--", "true")
