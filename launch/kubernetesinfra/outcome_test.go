@@ -29,6 +29,7 @@ func TestOutcome(t *testing.T) {
 		early    = `{"metadata":{"uid":"7","deletionTimestamp":"2026-01-02T03:04:36Z","deletionGracePeriodSeconds":30},"status":{"phase":"Failed"}}`
 		evicted  = `{"metadata":{"uid":"4"},"status":{"phase":"Failed","reason":"Evicted","message":"The node was low on resource: memory. "}}`
 		tainted  = `{"metadata":{"uid":"5"},"spec":{"restartPolicy":"Never","containers":[{"name":"prefect-job"}]},"status":{"phase":"Running","conditions":[{"type":"DisruptionTarget","status":"True","reason":"DeletionByTaintManager","message":"Taint manager: deleting due to NoExecute taint"}]}}`
+		without  = `{"metadata":{"uid":"8"},"spec":{"restartPolicy":"Never","containers":[{"name":"prefect-job"}]},"status":{"phase":"Failed","containerStatuses":[{"name":"prefect-job","state":{"terminated":{"exitCode":128,"reason":"StartError","message":"exec: \"/usr/local/bin/flowship\": stat /usr/local/bin/flowship: no such file or directory"}}}]}}`
 		restarts = `{"metadata":{"uid":"6"},"spec":{"restartPolicy":"OnFailure","containers":[{"name":"prefect-job"}]},"status":{"phase":"Running","containerStatuses":[{"name":"prefect-job","state":{"terminated":{"exitCode":1}}}]}}`
 	)
 	for _, test := range []struct {
@@ -48,6 +49,7 @@ func TestOutcome(t *testing.T) {
 		{name: "no more after one that failed", job: limit, pods: []string{killed}, exit: &launch.Exit{Code: 137}},
 		{name: "a container starts again", job: job, pods: []string{restarts}},
 		{name: "evicted without a trace of the container", job: job, pods: []string{evicted}, exit: &launch.Exit{Code: 137, Signal: 9, Reason: "Evicted: The node was low on resource: memory."}},
+		{name: "no executor", job: job, pods: []string{without}, exit: &launch.Exit{Code: 128, Reason: `the image has no executor: "flowship image build" makes one with "/usr/local/bin/flowship"`}},
 		{name: "the node was lost", job: job, pods: []string{tainted}, lost: "5", err: "the pod was deleted before its end was known: DeletionByTaintManager: Taint manager: deleting due to NoExecute taint"},
 		{name: "the node was lost and there is another", job: again, pods: []string{tainted, running}, lost: "5"},
 		{name: "deadline", job: deadline, pods: []string{killed}, exit: &launch.Exit{Code: 137, Reason: "its deadline of 7 s was exceeded"}},
