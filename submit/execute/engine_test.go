@@ -100,6 +100,7 @@ func (s *prefectServer) run(t testing.TB, dir, id string, environ string, and me
 	opts := &execute.Options{
 		Dir: work, FlowRunID: id, Environ: env, Stdout: &out, Stderr: &out, Signals: signals,
 		Runs: s, Watcher: watcher,
+		Grace: time.Minute, // the flow has to tell a server that has much to do how it ended
 	}
 	ctx, lose := context.WithCancelCause(t.Context())
 	defer lose(nil)
