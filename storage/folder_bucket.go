@@ -141,7 +141,7 @@ func (b *folder) Upload(ctx context.Context, key string, r io.Reader, opts *Writ
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if _, err := os.Lstat(path); err == nil && opts.IfNotExist {
+	if _, err := os.Stat(path); err == nil && opts.IfNotExist {
 		return &DriverError{Kind: ErrConflict, Err: fs.ErrExist}
 	}
 	if err := os.Rename(file.Name(), path); err != nil {
@@ -173,7 +173,7 @@ func (b *folder) syncNames(dir string) error {
 			return err
 		}
 		parent := filepath.Dir(dir)
-		if rel, err := filepath.Rel(b.dir, parent); err != nil || !filepath.IsLocal(rel) {
+		if rel, err := filepath.Rel(b.dir, parent); err != nil || !filepath.IsLocal(rel) || parent == dir {
 			return nil
 		}
 		dir = parent
@@ -194,7 +194,7 @@ func (b *folder) list(ctx context.Context, dir, prefix string, yield func(*Objec
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return dir != "" && errors.Is(err, fs.ErrNotExist) || yield(nil, err)
+		return dir != "" && errors.Is(err, fs.ErrNotExist) || yield(nil, missing(err))
 	}
 	key := func(e fs.DirEntry) string {
 		if e.IsDir() {

@@ -246,3 +246,40 @@ func TestFolderListsInOrder(t *testing.T) {
 		t.Errorf("keys below a prefix (-want +got):\n%s", diff)
 	}
 }
+
+// A folder that is removed while it is open is not an empty one.
+func TestFolderGone(t *testing.T) {
+	dir := t.TempDir()
+	s := openFolder(t, dir)
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range s.List(t.Context(), "") {
+		if !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("list: %v, want %v", err, storage.ErrNotFound)
+		}
+		return
+	}
+	t.Error("the folder is listed as empty")
+}
+
+func TestFolderReplacesBrokenLink(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink("nowhere", filepath.Join(dir, "k")); err != nil {
+		t.Skip(err)
+	}
+	s := openFolder(t, dir)
+	put(t, s, "k", "content")
+	if diff := cmp.Diff([]string{"k"}, keys(t, s, "")); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+}
+
+// The directories above an object end with the root.
+func TestFolderIsRoot(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are several roots on Windows")
+	}
+	s := open(t, "file:///")
+	put(t, s, strings.TrimPrefix(t.TempDir(), "/")+"/k", "content")
+}

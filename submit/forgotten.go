@@ -2,9 +2,11 @@ package submit
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flowship/flowship/bundle"
@@ -34,18 +36,21 @@ func forgotten(ctx context.Context, document string) (path, key string, err erro
 }
 
 // leftSidecars are what Prefect has packed, the latest first. Python and Go look for temporary
-// directories in the same place.
+// directories in the same place, where others of this machine may have theirs: those do not count.
 func leftSidecars() []string {
-	paths, _ := filepath.Glob(filepath.Join(os.TempDir(), "prefect-zip-*", "files.zip"))
-	packed := make(map[string]time.Time, len(paths))
-	for _, path := range paths {
+	entries, _ := os.ReadDir(os.TempDir())
+	packed := map[string]time.Time{}
+	for _, e := range entries {
+		dir, err := e.Info()
+		if err != nil || !strings.HasPrefix(e.Name(), "prefect-zip-") || !dir.IsDir() || !owned(dir) {
+			continue
+		}
+		path := filepath.Join(os.TempDir(), e.Name(), "files.zip")
 		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
 			packed[path] = info.ModTime()
 		}
 	}
-	paths = slices.DeleteFunc(paths, func(path string) bool { return packed[path].IsZero() })
-	slices.SortFunc(paths, func(a, b string) int { return packed[b].Compare(packed[a]) })
-	return paths
+	return slices.SortedFunc(maps.Keys(packed), func(a, b string) int { return packed[b].Compare(packed[a]) })
 }
 
 // holds reports whether the sidecar has the files with that digest.

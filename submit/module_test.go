@@ -209,23 +209,33 @@ func TestModuleUploadForgotten(t *testing.T) {
 	}
 	sidecar = repacked(t, sidecar) // Prefect packs the same files in its own way
 	for _, test := range []struct {
-		name   string
-		left   map[string][]byte // in the temporary directory
-		beside bool              // as when it is uploaded next
-		want   []byte            // what is stored; nil: nothing
+		name    string
+		left    map[string][]byte // in the temporary directory
+		beside  bool              // as when it is uploaded next
+		foreign bool              // somebody else's
+		want    []byte            // what is stored; nil: nothing
 	}{
-		{"left", map[string][]byte{"prefect-zip-a": sidecar[:len(sidecar)/2], "prefect-zip-b": sidecar, "prefect-zip-c": nil}, false, sidecar},
-		{"another one", map[string][]byte{"prefect-zip-a": []byte("PK")}, false, nil},
-		{"not Prefect's", map[string][]byte{"zip-a": sidecar}, false, nil},
-		{"uploaded next", map[string][]byte{"prefect-zip-a": sidecar}, true, nil},
+		{"left", map[string][]byte{"prefect-zip-a": sidecar[:len(sidecar)/2], "prefect-zip-b": sidecar, "prefect-zip-c": nil}, false, false, sidecar},
+		{"another one", map[string][]byte{"prefect-zip-a": []byte("PK")}, false, false, nil},
+		{"not Prefect's", map[string][]byte{"zip-a": sidecar}, false, false, nil},
+		{"somebody else's", map[string][]byte{"prefect-zip-a": sidecar}, false, true, nil},
+		{"uploaded next", map[string][]byte{"prefect-zip-a": sidecar}, true, false, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			work, tmp, s := t.TempDir(), t.TempDir(), &shelf{dir: t.TempDir()}
+			work, tmp, s := t.TempDir(), filepath.Join(t.TempDir(), "[of mine]"), &shelf{dir: t.TempDir()}
 			t.Chdir(work)
+			if err := os.Mkdir(tmp, 0o700); err != nil {
+				t.Fatal(err)
+			}
 			t.Setenv("TMPDIR", tmp)
 			for name, content := range test.left {
 				if err := errors.Join(os.Mkdir(filepath.Join(tmp, name), 0o700), os.WriteFile(filepath.Join(tmp, name, "files.zip"), content, 0o600)); err != nil {
 					t.Fatal(err)
+				}
+				if test.foreign {
+					if err := os.Chown(filepath.Join(tmp, name), 12345, 12345); err != nil {
+						t.Skip("only root can give a directory to somebody else:", err)
+					}
 				}
 			}
 			if test.beside {

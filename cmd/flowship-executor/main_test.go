@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/flowship/flowship/bundle"
@@ -86,6 +87,22 @@ func TestRun(t *testing.T) {
 				t.Errorf("record %s, %v", text, err)
 			}
 		})
+	}
+}
+
+// TestNoTemporaryDirectory runs a bundle where an image has nothing but the program.
+func TestNoTemporaryDirectory(t *testing.T) {
+	dir, b := newBundle(t)
+	t.Chdir(t.TempDir())
+	t.Setenv("TMPDIR", "/nowhere/at/all")
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"step", "execute", "--url", "file://" + dir, "--key", "bundle.json", "--digest", b.Digest.String()}, &stdout, &stderr)
+	if code != 7 || stdout.String() != "content\n" {
+		t.Errorf("code %d\nstdout: %s\nstderr: %s", code, &stdout, &stderr)
+	}
+	left, err := filepath.Glob("*")
+	if diff := cmp.Diff([]string{"f"}, left); diff != "" || err != nil {
+		t.Errorf("left behind (-want +got): %s, %v", diff, err)
 	}
 }
 

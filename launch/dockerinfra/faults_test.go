@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -47,6 +48,27 @@ func wait(t *testing.T, r *launch.Running) *launch.Exit {
 func cid(r *launch.Running) string { return r.ID()[strings.LastIndexByte(r.ID(), ':')+1:] }
 
 const forever = `echo ready; while :; do sleep 0.05; done`
+
+// The engine refuses the files before it has read them; what it says counts.
+func TestFilesIntoReadOnlyRoot(t *testing.T) {
+	host := engine(t)
+	infra, _ := open(t, dockerinfra.Options{Host: host})
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, 64<<20); err != nil { // more than is on its way when the answer comes
+		t.Fatal(err)
+	}
+	_, err := infra.Start(t.Context(), launch.Job{
+		Configuration: map[string]any{"image": testImage, "container_create_kwargs": map[string]any{"read_only": true}},
+		Command:       sh("exit 0"),
+		Files:         []launch.File{{Source: file, Path: "/work/file"}},
+	})
+	if err == nil || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("start: %v", err)
+	}
+}
 
 func TestNoEngine(t *testing.T) {
 	infra, _ := open(t, dockerinfra.Options{Host: "unix://" + filepath.Join(t.TempDir(), "nonesuch.sock")})

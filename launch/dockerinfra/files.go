@@ -32,7 +32,8 @@ func (e *engine) give(ctx context.Context, cid string, files []launch.File) erro
 	}()
 	_, err := e.api.CopyToContainer(ctx, cid, client.CopyToContainerOptions{DestinationPath: "/", Content: archive})
 	archive.CloseWithError(errNobodyReads)
-	if local := <-written; local != nil && !errors.Is(local, errNobodyReads) {
+	// The client closes the archive itself when the engine refuses it.
+	if local := <-written; local != nil && !errors.Is(local, errNobodyReads) && !errors.Is(local, io.ErrClosedPipe) {
 		return local
 	}
 	if err != nil {

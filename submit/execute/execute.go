@@ -190,8 +190,25 @@ func newExecution(key string, digest bundle.Digest, opts *Options) (x *execution
 	if x.Grace == 0 {
 		x.Grace = 10 * time.Second
 	}
-	x.scratch, err = os.MkdirTemp(x.Scratch, "flowship-")
+	x.scratch, err = makeScratch(x.Scratch)
 	return x, err
+}
+
+// makeScratch makes a directory in parent, or where temporary ones are. An image may have no place
+// for those, or one that is read-only: then it is the working directory, as in Python.
+func makeScratch(parent string) (string, error) {
+	dir, err := os.MkdirTemp(parent, "flowship-")
+	if err == nil || parent != "" {
+		return dir, err
+	}
+	work, workErr := os.Getwd()
+	if workErr != nil {
+		return "", err
+	}
+	if dir, workErr = os.MkdirTemp(work, "flowship-"); workErr != nil {
+		return "", err
+	}
+	return dir, nil
 }
 
 func (x *execution) run(ctx context.Context) (*Record, error) {

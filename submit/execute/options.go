@@ -20,7 +20,8 @@ type Options struct {
 	// Dir is the working directory; "" is the current one.
 	Dir string
 	// Scratch is where Run makes a private directory, which it removes, for what the command
-	// must not see among its files; "" is the system's temporary directory.
+	// must not see among its files; "" is the system's temporary directory, or the current
+	// directory where there is none that can be written.
 	Scratch string
 	// FlowRunID is the run that the caller knows this to be. It is told what went wrong even
 	// when the document cannot be believed; a document of another run is refused.
