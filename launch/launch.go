@@ -57,7 +57,8 @@ type Job struct {
 	// Name is what the platform calls the job, where it names jobs.
 	Name string
 	// Stdout and Stderr get the job's output while whoever started it waits for it; nil
-	// discards. What a driver finds to be an *os.File it may hand to the job itself.
+	// discards. What a driver finds to be an *os.File it may hand to the job itself. A [Flusher] is
+	// flushed before what holds the output is removed.
 	Stdout, Stderr io.Writer
 	// Notes get what the platform has to say about the job, such as that its image is pulled; nil
 	// is Stderr.
@@ -68,6 +69,12 @@ type Job struct {
 	// before [Running.Wait] returns: each as a whole or not at all; those that are missing in the
 	// job are passed over. A platform whose jobs share this program's file system refuses both.
 	Files, Take []File
+}
+
+// Flusher is a writer of a job's output that holds some of it back. Flush writes that: when it
+// returns, the output may be gone where it came from.
+type Flusher interface {
+	Flush()
 }
 
 // File is a file here and its name in a job.

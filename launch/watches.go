@@ -37,14 +37,19 @@ type watched[J any] struct {
 	job   J
 	after <-chan struct{} // closed when it may be watched; nil for at once
 
-	done  chan struct{}      // closed when the watch has ended; nil before there is one
-	leave context.CancelFunc // ends the watch
-	exit  *Exit
-	err   error
+	last  *watching // the latest watch; nil before there is one
 	final bool
 	told  bool
 	// replaced says that another one has taken its place.
 	replaced bool
+}
+
+// watching is one watch of a job: who waits for it is told of this one, also when the next has begun.
+type watching struct {
+	done  chan struct{}      // closed when it has ended, with what is below
+	leave context.CancelFunc // ends it
+	exit  *Exit
+	err   error
 }
 
 // NewWatches returns watches that know no job.
@@ -97,9 +102,13 @@ func (w *Watches[J]) Replace(id string, job J) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	j := &watched[J]{job: job}
-	if old := w.jobs[id]; old != nil && old.done != nil {
-		j.after, old.replaced = old.done, true
-		old.leave()
+	switch old := w.jobs[id]; {
+	case old == nil:
+	case old.last == nil: // what that would have had to wait for
+		j.after = old.after
+	default:
+		j.after, old.replaced = old.last.done, true
+		old.last.leave()
 	}
 	w.jobs[id] = j
 }
@@ -110,8 +119,8 @@ func (w *Watches[J]) Begin(id string) error {
 	return err
 }
 
-// begin returns a job under watch, or one that has ended, and what is closed when it has.
-func (w *Watches[J]) begin(id string) (*watched[J], <-chan struct{}, error) {
+// begin returns a job and its watch, which may have ended if that was for good.
+func (w *Watches[J]) begin(id string) (*watched[J], *watching, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	j := w.jobs[id]
@@ -120,24 +129,24 @@ func (w *Watches[J]) begin(id string) (*watched[J], <-chan struct{}, error) {
 		return nil, nil, ErrNotFound
 	case w.ctx.Err() != nil:
 		return nil, nil, errClosed
-	case j.done == nil:
+	case j.last == nil:
 		w.watch(id, j)
 	}
 	select {
-	case <-j.done:
+	case <-j.last.done:
 		if !j.final {
 			w.watch(id, j)
 		}
 	default:
 	}
-	return j, j.done, nil
+	return j, j.last, nil
 }
 
 // watch begins to watch a job; the caller holds the lock.
 func (w *Watches[J]) watch(id string, j *watched[J]) {
 	ctx, leave := context.WithCancel(w.ctx)
-	done := make(chan struct{})
-	j.done, j.leave, j.exit, j.err = done, leave, nil, nil
+	now := &watching{done: make(chan struct{}), leave: leave}
+	j.last = now
 	w.all.Go(func() {
 		defer leave()
 		if j.after != nil {
@@ -149,46 +158,46 @@ func (w *Watches[J]) watch(id string, j *watched[J]) {
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		j.exit, j.err, j.final = exit, err, final
-		close(done)
+		now.exit, now.err, j.final = exit, err, final
+		close(now.done)
 	})
 }
 
 // Wait waits for the end of a job that is known, as [Driver.Wait] does.
 func (w *Watches[J]) Wait(ctx context.Context, id string) (*Exit, error) {
 	for {
-		j, done, err := w.begin(id)
+		j, now, err := w.begin(id)
 		if err != nil {
 			return nil, err
 		}
 		select {
-		case <-done:
+		case <-now.done:
 		default: // what has ended is told even if ctx has
 			select {
-			case <-done:
+			case <-now.done:
 			case <-ctx.Done():
 				return nil, context.Cause(ctx)
 			}
 		}
-		if exit, err, ok := w.tell(id, j); ok {
+		if exit, err, ok := w.tell(id, j, now); ok {
 			return exit, err
 		}
 	}
 }
 
 // tell returns how the watch of a job ended, unless there is another one to wait for.
-func (w *Watches[J]) tell(id string, j *watched[J]) (exit *Exit, err error, ok bool) {
+func (w *Watches[J]) tell(id string, j *watched[J], now *watching) (exit *Exit, err error, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if j.replaced && !j.final {
 		return nil, nil, false
 	}
 	w.remember(id, j)
-	if j.exit == nil {
-		return nil, j.err, true
+	if now.exit == nil {
+		return nil, now.err, true
 	}
-	told := *j.exit
-	return &told, j.err, true
+	told := *now.exit
+	return &told, now.err, true
 }
 
 // remember notes that the end of a job has been told, and forgets the job of which that is longest

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/flowship/flowship/launch"
 )
@@ -174,5 +175,59 @@ func TestWatchesReplace(t *testing.T) {
 	s.ends <- exits(3)
 	if exit := <-ended; exit == nil || exit.Code != 3 {
 		t.Errorf("%+v", exit)
+	}
+}
+
+// However many wait, and begin to watch again what has not ended for good, each is told something.
+func TestWatchesTellAll(t *testing.T) {
+	lost := errors.New("nobody knows")
+	w := launch.NewWatches(func(context.Context, string, string) (*launch.Exit, error, bool) { return nil, lost, false })
+	t.Cleanup(w.Close)
+	w.Add("a", "")
+	var waiting sync.WaitGroup
+	for range 8 {
+		waiting.Go(func() {
+			for range 500 {
+				if exit, err := w.Wait(t.Context(), "a"); exit != nil || !errors.Is(err, lost) {
+					t.Errorf("exit %+v, %v", exit, err)
+					return
+				}
+			}
+		})
+	}
+	waiting.Wait()
+}
+
+// A watch has ended before that begins of a job which came after two.
+func TestWatchesReplaceTwice(t *testing.T) {
+	begun, end := make(chan string, 1), make(chan struct{})
+	w := launch.NewWatches(func(ctx context.Context, _, job string) (*launch.Exit, error, bool) {
+		begun <- job
+		if job != "first" {
+			return &launch.Exit{}, nil, true
+		}
+		<-ctx.Done()
+		<-end // it takes its time
+		return nil, context.Cause(ctx), false
+	})
+	t.Cleanup(w.Close)
+	w.Add("a", "first")
+	if err := w.Begin("a"); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	w.Replace("a", "second")
+	w.Replace("a", "third")
+	over, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if exit, err := w.Wait(over, "a"); err == nil {
+		t.Errorf("exit %+v beside the first watch", exit)
+	}
+	close(end)
+	if exit, err := w.Wait(t.Context(), "a"); exit == nil || err != nil {
+		t.Errorf("%+v, %v", exit, err)
+	}
+	if job := <-begun; job != "third" {
+		t.Errorf("begun %q", job)
 	}
 }

@@ -183,7 +183,7 @@ func TestEngineAway(t *testing.T) {
 func TestEngineGone(t *testing.T) {
 	host := engine(t)
 	w := newWire(t, host)
-	infra, _ := open(t, dockerinfra.Options{Host: w.host, Patience: 50 * time.Millisecond})
+	infra, _ := open(t, dockerinfra.Options{Host: w.host, Patience: time.Second})
 	var out infratest.Output
 	r := start(t, infra, launch.Job{Configuration: configure(t, infra, nil), Command: sh(`echo ready; trap 'echo bye; exit 4' TERM; while :; do sleep 0.05; done`), Stdout: &out})
 	until(t, "it is ready", func() bool { return strings.Contains(out.String(), "ready") })
@@ -199,6 +199,47 @@ func TestEngineGone(t *testing.T) {
 		t.Errorf("exit %+v, output %q", exit, out.String())
 	}
 	nothingLeft(t, host)
+}
+
+// An engine that takes questions and answers none holds nobody up for ever.
+func TestEngineHangs(t *testing.T) {
+	dir, err := os.MkdirTemp("", "mute") // the names of sockets are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	// Nobody accepts: the system takes connections all the same.
+	_, driver := open(t, dockerinfra.Options{Host: "unix://" + filepath.Join(dir, "s"), Patience: 50 * time.Millisecond})
+	id := "http+docker://localhost:" + strings.Repeat("0", 64)
+	for name, ask := range map[string]func(context.Context) error{
+		"start": func(ctx context.Context) error {
+			_, err := driver.Start(ctx, &launch.Job{Command: []string{"true"}})
+			return err
+		},
+		"find": func(ctx context.Context) error {
+			_, err := driver.Find(ctx, id, nil)
+			return err
+		},
+		"wait": func(ctx context.Context) error {
+			_, err := driver.Wait(ctx, id)
+			return err
+		},
+		"stop": func(ctx context.Context) error { return driver.Stop(ctx, id, time.Millisecond) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			defer cancel()
+			if err := ask(ctx); err == nil || !strings.Contains(err.Error(), "does not answer") {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // Removed while nobody could see it, the end is not known, and that is said.

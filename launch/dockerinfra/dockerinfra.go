@@ -70,8 +70,8 @@ type Options struct {
 	// Dir is where a program notes, by a lock, that it lives; "" is a directory in the user's
 	// cache. Programs that share it sweep each other's containers: see [Driver.Sweep].
 	Dir string
-	// Patience is how long [launch.Running.Wait] waits for an engine that does not answer; 0
-	// means two minutes.
+	// Patience is how long an engine is waited for that does not answer, also by
+	// [launch.Running.Wait]; 0 means two minutes.
 	Patience time.Duration
 }
 
@@ -157,6 +157,8 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 		return err
 	}
 	seconds := int(min(max(math.Ceil(grace.Seconds()), 0), math.MaxInt32))
+	ctx, cancel := e.patiently(ctx, time.Duration(seconds)*time.Second)
+	defer cancel()
 	_, err = e.api.ContainerStop(ctx, cid, client.ContainerStopOptions{Timeout: &seconds})
 	switch {
 	case err == nil || errdefs.IsNotFound(err):
@@ -190,7 +192,7 @@ func (d *Driver) connect() (*engine, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.engine == nil {
-		e, err := newEngine(d.opts.Host)
+		e, err := newEngine(d.opts.Host, d.opts.Patience)
 		if err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/connhelper"
@@ -26,6 +27,8 @@ type engine struct {
 	api  *client.Client
 	host string // as it is configured
 	base string // as Prefect's worker writes it
+	// patience is how long a question may take.
+	patience time.Duration
 
 	mu      sync.Mutex
 	version string // of the API that both know, once the engine has answered
@@ -34,14 +37,26 @@ type engine struct {
 // agree returns the version of the API that both know; the first time, the engine is asked.
 func (e *engine) agree(ctx context.Context) (string, error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.version == "" {
-		if _, err := e.api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
-			return "", e.because(ctx, err)
-		}
-		e.version = e.api.ClientVersion()
+	version := e.version
+	e.mu.Unlock()
+	if version != "" {
+		return version, nil
 	}
+	ctx, cancel := e.patiently(ctx, 0)
+	defer cancel()
+	if _, err := e.api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
+		return "", e.because(ctx, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.version = e.api.ClientVersion()
 	return e.version, nil
+}
+
+// patiently returns a context for a question that may take this long beside the patience: an engine
+// that hangs takes all of them, and answers none.
+func (e *engine) patiently(ctx context.Context, beside time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, beside+e.patience, fmt.Errorf("the Docker engine at %q does not answer", e.host))
 }
 
 // endpoint says how an engine is reached.
@@ -51,7 +66,7 @@ type endpoint struct {
 	skipVerify bool
 }
 
-func newEngine(host string) (*engine, error) {
+func newEngine(host string, patience time.Duration) (*engine, error) {
 	at := endpoint{host: host}
 	if host == "" {
 		var err error
@@ -59,7 +74,7 @@ func newEngine(host string) (*engine, error) {
 			return nil, err
 		}
 	}
-	e := &engine{host: at.host}
+	e := &engine{host: at.host, patience: patience}
 	opts := []client.Opt{client.WithAPIVersionFromEnv()}
 	if at.certs != "" {
 		tls, err := tlsconfig.Client(at.tls())

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/client"
@@ -119,7 +120,7 @@ func TestTLS(t *testing.T) {
 		t.Setenv("DOCKER_HOST", "tcp://"+s.Listener.Addr().String())
 		t.Setenv("DOCKER_TLS_VERIFY", test.verify)
 		t.Setenv("DOCKER_CERT_PATH", test.certs)
-		e, err := newEngine("")
+		e, err := newEngine("", time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +134,7 @@ func TestTLS(t *testing.T) {
 
 // What the engine's library says of a socket is said so that one knows what to do.
 func TestFault(t *testing.T) {
-	e := &engine{host: "unix:///x.sock"}
+	e := &engine{host: "unix:///x.sock", patience: time.Minute}
 	cause := errors.New(daemonPrefix + "conflict")
 	if err := e.fault(cause); err.Error() != "conflict" || !errors.Is(err, cause) {
 		t.Errorf("%v", err)

@@ -30,6 +30,8 @@ func (d *Driver) Find(ctx context.Context, id string, opts *launch.FindOptions) 
 
 // lookUp makes the record of a container that this driver did not make.
 func (d *Driver) lookUp(ctx context.Context, e *engine, cid string, opts *launch.FindOptions) (j *record, ended bool, err error) {
+	ctx, cancel := e.patiently(ctx, 0)
+	defer cancel()
 	r, err := e.api.ContainerInspect(ctx, cid, client.ContainerInspectOptions{})
 	switch {
 	case errdefs.IsNotFound(err):

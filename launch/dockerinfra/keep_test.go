@@ -223,3 +223,28 @@ func TestClose(t *testing.T) {
 		t.Errorf("%v, %v: nobody would sweep it", entries, err)
 	}
 }
+
+// holding is a writer that notes what there is when it is flushed.
+type holding struct {
+	infratest.Output
+	flushed func()
+}
+
+func (h *holding) Flush() { h.flushed() }
+
+// Output that somebody holds back is written before the container goes.
+func TestFlushed(t *testing.T) {
+	host := engine(t)
+	infra, _ := open(t, dockerinfra.Options{Host: host})
+	there := -1
+	out := &holding{}
+	out.flushed = func() {
+		if out.String() == "all\n" {
+			there = len(left(t, host))
+		}
+	}
+	wait(t, start(t, infra, launch.Job{Configuration: configure(t, infra, nil), Command: sh("echo all"), Stdout: out}))
+	if there != 1 {
+		t.Errorf("%d containers when it was flushed", there)
+	}
+}

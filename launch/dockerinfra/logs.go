@@ -13,6 +13,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
+
+	"github.com/flowship/flowship/launch"
 )
 
 // logs passes a container's output on, once, however often the engine has to be asked for it.
@@ -45,6 +47,18 @@ func newLogs(stdout, stderr io.Writer, tty bool) *logs {
 		l.streams[i].to = to
 	}
 	return l
+}
+
+// flush has those that hold output back write it.
+func (l *logs) flush() {
+	if l == nil {
+		return
+	}
+	for _, s := range l.streams {
+		if to, ok := s.to.(launch.Flusher); ok {
+			to.Flush()
+		}
+	}
 }
 
 // overlap is how far before the last piece the engine is asked to begin: of two streams, pieces

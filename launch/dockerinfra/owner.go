@@ -97,8 +97,11 @@ func (o *owner) release(remove bool) error {
 	if o == nil {
 		return nil
 	}
+	// Before the lock is given up, so that nobody gets it for a file that is about to go. Windows
+	// removes none that is open.
+	removed := remove && os.Remove(o.file.Name()) == nil
 	err := o.file.Close()
-	if remove {
+	if remove && !removed {
 		if gone := os.Remove(o.file.Name()); !errors.Is(gone, fs.ErrNotExist) {
 			err = errors.Join(err, gone)
 		}

@@ -73,7 +73,13 @@ func (p *plan) shelve(ctx context.Context, e *engine) (*shelf, error) {
 		}
 	}
 	s.name = "flowship-" + hex.EncodeToString(h.Sum(nil)[:20])
-	created, err := e.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: s.name, Labels: map[string]string{LabelShelf: s.token}})
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	// It does not end with ctx: the engine would make the volume all the same.
+	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), settle)
+	defer cancel()
+	created, err := e.api.VolumeCreate(settled, client.VolumeCreateOptions{Name: s.name, Labels: map[string]string{LabelShelf: s.token}})
 	if err != nil {
 		return nil, nil // an engine without volumes; one that does not answer says so again
 	}
@@ -113,6 +119,9 @@ func (p *plan) make(ctx context.Context, e *engine) (cid string, rest []launch.F
 	own := host.Mounts
 	host.Mounts = append(slices.Clip(own), s.mount(true))
 	if cid, err = p.create(ctx, e); err != nil {
+		if s.ours {
+			s.giveUp(ctx, e)
+		}
 		return "", nil, err
 	}
 	full := s.full
@@ -122,13 +131,16 @@ func (p *plan) make(ctx context.Context, e *engine) (cid string, rest []launch.F
 	if full(ctx, e, cid) {
 		return cid, slices.DeleteFunc(slices.Clone(p.job.Files), func(f launch.File) bool { return f.Shared }), nil
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !s.ours {
 		return cid, nil, context.Cause(ctx)
 	}
-	if err := e.remove(ctx, cid); err != nil {
+	if err := e.remove(context.WithoutCancel(ctx), cid); err != nil {
 		return cid, nil, err
 	}
 	s.giveUp(ctx, e)
+	if ctx.Err() != nil {
+		return "", nil, context.Cause(ctx)
+	}
 	host.Mounts = own
 	cid, err = p.create(ctx, e)
 	return cid, p.job.Files, err
@@ -169,9 +181,11 @@ func (s *shelf) fill(p *plan) func(context.Context, *engine, string) bool {
 	}
 }
 
-// giveUp removes a shelf that this plan could not fill, or that nobody has filled for long. The
-// engine keeps one that is in use.
+// giveUp removes a shelf that this plan could not fill, also when ctx has ended, or that nobody has
+// filled for long. The engine keeps one that is in use.
 func (s *shelf) giveUp(ctx context.Context, e *engine) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settle)
+	defer cancel()
 	if s.ours || older(s.made, abandoned) {
 		e.api.VolumeRemove(ctx, s.name, client.VolumeRemoveOptions{})
 	}

@@ -3,6 +3,7 @@ package dockerinfra_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,4 +91,46 @@ func TestShared(t *testing.T) {
 		t.Errorf("without: %q, %v", out, err)
 	}
 	nothingLeft(t, host)
+}
+
+// A program that is told to stop while it brings a file leaves no half of it, for which jobs would get
+// copies of their own for long.
+func TestSharedGivenUp(t *testing.T) {
+	host := engine(t)
+	before := shelves(t, host)
+	source := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(source, []byte(strings.ToLower(rand.Text())), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(source, 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	infra, _ := open(t, dockerinfra.Options{Host: host})
+	job := launch.Job{
+		Configuration: configure(t, infra, nil), Command: sh("grep -c ' /shared/bin ' /proc/mounts"),
+		Files: []launch.File{{Path: "/shared/bin/program", Source: source, Mode: 0o755, Shared: true}},
+	}
+	made := func() []string {
+		return slices.DeleteFunc(shelves(t, host), func(name string) bool { return slices.Contains(before, name) })
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var starting sync.WaitGroup
+	starting.Go(func() {
+		if _, err := infra.Start(ctx, job); !errors.Is(err, context.Canceled) {
+			t.Errorf("it was started: %v", err)
+		}
+	})
+	until(t, "the shelf is there", func() bool { return len(made()) == 1 })
+	stop()
+	starting.Wait()
+	var out infratest.Output
+	job.Stdout = &out
+	wait(t, start(t, infra, job))
+	if out.String() != "1\n" {
+		t.Errorf("the next job has %q such mounts", out.String())
+	}
+	nothingLeft(t, host)
+	for _, name := range made() {
+		docker(t, host).VolumeRemove(context.Background(), name, client.VolumeRemoveOptions{})
+	}
 }

@@ -153,6 +153,7 @@ func (w *watch) ended(ctx context.Context, c *container.InspectResponse) (*launc
 	var errs []error
 	errs = append(errs, w.engine.take(ctx, w.id, w.take))
 	if !w.keep {
+		w.logs.flush() // if this program is killed now, nobody can read it again
 		errs = append(errs, w.engine.remove(ctx, w.id))
 	}
 	if ctx.Err() != nil {

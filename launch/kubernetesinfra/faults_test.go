@@ -94,7 +94,7 @@ func TestReason(t *testing.T) {
 		want      string // the reason, or the error, as a pattern
 	}{
 		{name: "memory", variables: map[string]any{"memory_limit": "24Mi"}, command: "exec tail /dev/zero", code: 137, want: `^killed because its memory limit of 24Mi was reached$`},
-		{name: "deadline", value: 2, path: "spec activeDeadlineSeconds", command: forever, code: 5, want: `^its deadline of 2 s was exceeded$`},
+		{name: "deadline", value: 4, path: "spec activeDeadlineSeconds", command: forever, code: 5, want: `^its deadline of 4 s was exceeded$`},
 		{name: "no command", command: "", code: 128, want: `no-such-command.*not found`},
 		{name: "its own message", command: "echo broken >/dev/termination-log; exit 3", code: 3, want: `^broken$`},
 		{name: "nothing to say", command: "exit 3", code: 3, want: `^$`},

@@ -187,6 +187,8 @@ func (b *logbook) flush(limit time.Duration) {
 			return
 		case <-deadline.C:
 		}
+	case <-b.done: // closed
+		return
 	case <-deadline.C:
 	}
 	b.complain(fmt.Errorf("it takes longer than %v", limit))

@@ -115,3 +115,26 @@ func FuzzRecords(f *testing.F) {
 		}
 	})
 }
+
+// What a scribe was given is written when it is flushed, also a line without an end; nobody waits for
+// one that has been closed.
+func TestScribeFlushes(t *testing.T) {
+	w := &stuck{let: make(chan bool)}
+	close(w.let)
+	s := NewScribe(t.Context(), w, "r", nil)
+	s.Stdout.Write([]byte("a\nb"))
+	s.Stdout.(interface{ Flush() }).Flush()
+	var got []string
+	for _, l := range w.logs {
+		got = append(got, l.Message)
+	}
+	if diff := cmp.Diff([]string{"a", "b"}, got); diff != "" {
+		t.Errorf("logs (-want +got):\n%s", diff)
+	}
+	s.Close()
+	began := time.Now()
+	s.Stdout.(interface{ Flush() }).Flush()
+	if took := time.Since(began); took > flushTime/2 {
+		t.Errorf("it took %v", took)
+	}
+}

@@ -49,7 +49,7 @@ func NewScribe(ctx context.Context, logs orchestrator.LogWriter, flowRunID strin
 
 func (s *Scribe) stream(name string, to io.Writer, written map[string]int) io.Writer {
 	known := written[name]
-	w := &scribed{to: to, lines: splitter{max: maxLine, each: func(line []byte) {
+	w := &scribed{book: s.book, to: to, lines: splitter{max: maxLine, each: func(line []byte) {
 		s.book.printed(name, line, known > 0)
 		known--
 	}}}
@@ -73,6 +73,7 @@ func (s *Scribe) Leave() {
 
 // scribed is one of a job's streams.
 type scribed struct {
+	book  *logbook
 	mu    sync.Mutex
 	to    io.Writer
 	lines splitter
@@ -85,6 +86,12 @@ func (w *scribed) Write(p []byte) (int, error) {
 	w.lines.write(p)
 	w.to.Write(p)
 	return len(p), nil
+}
+
+// Flush implements launch.Flusher: the output is complete.
+func (w *scribed) Flush() {
+	w.end()
+	w.book.flush(flushTime)
 }
 
 func (w *scribed) end() {

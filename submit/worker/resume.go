@@ -144,14 +144,18 @@ func (a *attempt) wasGone(ctx context.Context) (end *End, again *time.Time, err 
 	return &a.end, again, wrapped(err)
 }
 
-// goesOnElsewhere reports whether the run's lease was lost to somebody who looks after this job.
+// goesOnElsewhere reports whether the run's lease was lost to somebody who looks after this job. Where
+// nobody can be asked, a job that may be somebody else's is not to be stopped.
 func (a *attempt) goesOnElsewhere(ctx context.Context, running *launch.Running) bool {
 	run, err := a.Runs.FlowRun(ctx, a.Run.ID)
-	return err == nil && run.State.UnderWay() && run.Infrastructure == running.ID()
+	if err != nil {
+		return a.elsewhere != nil && !errors.Is(err, orchestrator.ErrNotFound)
+	}
+	return run.State.UnderWay() && run.Infrastructure == running.ID()
 }
 
 // Sweep removes what killed programs left where jobs of a work pool of this type run, but for the
-// jobs of runs that are under way, or not known here. It returns what the platform called them.
+// jobs of runs that have not ended, or are not known here: a job that its flow has PAUSED waits. It returns what the platform called them.
 func (l *Launcher) Sweep(ctx context.Context, poolType string) ([]string, error) {
 	infra, err := l.Infrastructure(poolType)
 	if err != nil {
@@ -159,7 +163,7 @@ func (l *Launcher) Sweep(ctx context.Context, poolType string) ([]string, error)
 	}
 	swept, err := infra.Sweep(ctx, func(label func(string) string) bool {
 		run, err := l.Runs.FlowRun(ctx, label(labelFlowRun))
-		return err != nil || run.State.UnderWay()
+		return err != nil || !run.State.Type.Final()
 	})
 	return swept, wrapped(err)
 }

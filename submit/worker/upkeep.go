@@ -78,7 +78,10 @@ func (w *Worker) resume(ctx context.Context, id string) {
 	end, err := w.launcher.Resume(ctx, Resume{ID: id, Holder: w.holder(), Taken: func() { log.Info("flow run was taken up") }})
 	if end == nil {
 		w.drop(id)
-		if _, told := w.unfound.LoadOrStore(id, nil); err != nil && !told {
+		if err == nil {
+			return
+		}
+		if _, told := w.unfound.LoadOrStore(id, nil); !told {
 			log.Warn("nobody looks after the flow run, and its job cannot be looked for", "infrastructure", run.Infrastructure, "error", err)
 		}
 		return

@@ -26,7 +26,7 @@
 // finds the job by the run's infrastructure and goes on as if it had launched it. The lease
 // decides who does, so that of several one does, and none is run twice. Only a run whose job is
 // not there any more, or was about to be launched, ends CRASHED. What is left where the jobs ran
-// and belongs to no run that is under way, a worker removes when it starts and from time to time
+// and belongs to a run that has ended, a worker removes when it starts and from time to time
 // ([Launcher.Sweep]).
 package worker
 

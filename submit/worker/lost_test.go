@@ -1,0 +1,107 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/orchestrator"
+	"github.com/flowship/flowship/submit/orchestrator/local"
+	"github.com/flowship/flowship/submit/worker"
+)
+
+// takenAway is a backend where somebody else has got the lease, and that then does not answer.
+type takenAway struct {
+	*local.Orchestrator
+	lost atomic.Bool
+	err  error
+}
+
+func (b *takenAway) Renew(context.Context, orchestrator.Lease) error {
+	b.lost.Store(true)
+	return orchestrator.ErrLeaseLost
+}
+
+func (b *takenAway) FlowRun(ctx context.Context, id string) (*orchestrator.FlowRun, error) {
+	if b.lost.Load() {
+		return nil, b.err
+	}
+	return b.Orchestrator.FlowRun(ctx, id)
+}
+
+// stoppable is a job that ends when it is stopped.
+type stoppable struct {
+	gate
+	stopped atomic.Bool
+}
+
+func (s *stoppable) Stop(context.Context, string, time.Duration) error {
+	s.stopped.Store(true)
+	close(s.open)
+	return nil
+}
+
+// A job that goes on by itself, and that somebody else has taken up, is not stopped because nobody
+// could be asked. That of a run which is not there any more is.
+func TestTakenUpInAnOutage(t *testing.T) {
+	for _, c := range []struct {
+		err     error
+		stopped bool
+	}{
+		{errors.New("no answer"), false},
+		{orchestrator.ErrNotFound, true},
+	} {
+		runs, run, lease := newRun(t)
+		lease.Length = 60 * time.Millisecond
+		job := &stoppable{gate: gate{open: make(chan struct{})}}
+		launcher := newLauncher(&takenAway{Orchestrator: runs, err: c.err}, job, 0)
+		launcher.Elsewhere = func(*orchestrator.FlowRun, string) (*worker.Elsewhere, error) {
+			return &worker.Elsewhere{Command: []string{"true"}, Reports: true}, nil
+		}
+		_, err := launcher.Launch(t.Context(), worker.Launch{Run: run, Lease: lease})
+		if got := job.stopped.Load(); got != c.stopped || err == nil {
+			t.Errorf("after %v: stopped %v, %v", c.err, got, err)
+		}
+	}
+}
+
+// sweeping is a platform that has what killed programs left of runs.
+type sweeping struct {
+	gate
+	ids []string
+}
+
+func (s *sweeping) Sweep(_ context.Context, spare launch.Spare) (swept []string, err error) {
+	for _, id := range s.ids {
+		if !spare(func(string) string { return id }) {
+			swept = append(swept, id)
+		}
+	}
+	return swept, nil
+}
+
+// The jobs of runs that have not ended are somebody's, and those of runs that are not known.
+func TestSweepSpares(t *testing.T) {
+	job := &sweeping{ids: []string{"unknown", ""}}
+	runs, paused, _ := newRun(t)
+	launcher := newLauncher(runs, job, 0)
+	job.ids = append(job.ids, paused.ID)
+	for _, to := range []orchestrator.StateType{orchestrator.TypeRunning, orchestrator.TypePaused, orchestrator.TypeCancelled} {
+		if _, err := runs.SetState(t.Context(), paused.ID, orchestrator.NewState(to, ""), nil); err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		if to.Final() {
+			want = []string{paused.ID}
+		}
+		swept, err := launcher.Sweep(t.Context(), "docker")
+		if diff := cmp.Diff(want, swept); diff != "" || err != nil {
+			t.Errorf("%s: %v, swept (-want +got):\n%s", to, err, diff)
+		}
+	}
+}
