@@ -111,8 +111,12 @@ func kindOf(err error) error {
 	if text := strings.ToLower(err.Error()); strings.Contains(text, "checksum did not match") || strings.Contains(text, "bad crc") {
 		return ErrDigest
 	}
-	// A request may have failed before any server was asked.
-	if strings.Contains(strings.ToLower(err.Error()), "credential") {
+	// A request may have failed before any server was asked. Signed URLs have the word as well.
+	text := err.Error()
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		text = strings.ReplaceAll(text, request.URL, "")
+	}
+	if strings.Contains(strings.ToLower(text), "credential") {
 		return ErrUnauthorized
 	}
 	switch kind := driverKind(err); kind {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -189,5 +190,20 @@ func TestSignRefuses(t *testing.T) {
 		if _, err := storage.OpenSigned(u, nil); err == nil || strings.Contains(err.Error(), "S3CRET") {
 			t.Errorf("%q: %v", u, err)
 		}
+	}
+}
+
+// A server that does not answer is not there, whatever a signed URL says of credentials.
+func TestSignedUnavailable(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	o, err := storage.OpenSigned(server.URL+"/bkt/k?X-Amz-Credential=testbed", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	once := iotest.OneByteReader(strings.NewReader("x")) // what cannot be read again is not sent again
+	err = o.Put(t.Context(), once, storage.PutOptions{Size: 1, Replace: true})
+	if !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrUnauthorized) {
+		t.Errorf("error %v, want that the store is not available", err)
 	}
 }

@@ -35,7 +35,9 @@ type ClientOptions struct {
 	// Prefect are the settings of the Prefect server where flow runs and work pools live; nil is
 	// the embedded default. See [prefect.Discover].
 	Prefect *prefect.Settings
-	// Warn, if not nil, is called with what is to be said about the Prefect server, at most once.
+	// Warn, if not nil, is called with what is to be said about the Prefect server, at most once, and
+	// about each flow run, waited for or cancelled, that nobody looks after and whose job cannot be
+	// looked for from here; from several goroutines.
 	Warn func(warning string)
 	// Grace is how long a run that is cancelled may take to end after SIGINT, and again after
 	// SIGTERM; 0 means 10 seconds.
@@ -56,6 +58,7 @@ type Client struct {
 	storage  *storage.OpenOptions
 	prefect  *prefect.Settings // nil for the embedded default
 	warnOf   func(string)      // or nil
+	unfound  sync.Map          // ids of the flow runs that it was told of
 	grace    time.Duration
 	length   time.Duration // of a lease
 	cache    *bundle.Cache // nil without a place for it

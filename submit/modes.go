@@ -17,7 +17,8 @@ import (
 
 var errNoExecutor = errors.New("no executor")
 
-// LaunchError: the flow run was recorded, and has ended because it could not be launched.
+// LaunchError: the flow run was recorded, and has ended because it could not be launched, or not be
+// run to its end.
 type LaunchError struct {
 	ID  string // of the flow run
 	Err error  // why
@@ -45,10 +46,9 @@ func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
 	if err := s.submit(ctx); err != nil {
 		return nil, err
 	}
-	launched := false
 	end, err := c.launcher(s.runs).Launch(ctx, worker.Launch{
 		Run: s.created, Lease: s.lease, Stdout: s.Stdout, Stderr: s.Stderr, Keep: s.Keep, Kill: s.Kill,
-		Accepted: func() { launched, s.run.Timings.Launch = true, s.watch.lap() },
+		Accepted: func() { s.run.Timings.Launch = s.watch.lap() },
 	})
 	if end != nil && err == nil && !end.State.Type.Final() {
 		err = fmt.Errorf("flow run %q is %s, and goes on without this process", s.run.ID, end.State.Name)
@@ -73,11 +73,7 @@ func (c *Client) Run(ctx context.Context, inv Invocation) (*Run, error) {
 		s.warn(fmt.Errorf("submit: %w", w))
 	}
 	if err != nil {
-		err = fmt.Errorf("submit: %w", err)
-		if !launched {
-			err = &LaunchError{ID: s.run.ID, Err: err}
-		}
-		return &s.run, err
+		return &s.run, &LaunchError{ID: s.run.ID, Err: fmt.Errorf("submit: %w", err)}
 	}
 	return &s.run, nil
 }

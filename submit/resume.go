@@ -2,6 +2,7 @@ package submit
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -134,6 +135,11 @@ func (c *Client) resume(ctx context.Context, runs backend, in worker.Resume) {
 	c.needExecutor(ctx) // for what is to be launched again
 	launcher := c.launcher(runs)
 	end, err := launcher.Resume(ctx, in)
+	if end == nil && err != nil && ctx.Err() == nil && !in.IfEnded && c.warnOf != nil {
+		if _, told := c.unfound.LoadOrStore(in.ID, nil); !told {
+			c.warnOf(fmt.Sprintf("nobody looks after flow run %s, and its job cannot be looked for from here: %v", in.ID, err))
+		}
+	}
 	if end == nil || err != nil || !end.State.Type.Final() {
 		return
 	}

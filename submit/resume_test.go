@@ -31,6 +31,13 @@ type adrift struct {
 	wanted *launch.FindOptions
 	finds  int // for good
 	starts int
+	warned []string
+}
+
+func (a *adrift) warn(text string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.warned = append(a.warned, text)
 }
 
 func (a *adrift) Start(_ context.Context, job *launch.Job) (string, error) {
@@ -109,6 +116,7 @@ func newAdrift(t *testing.T) (*bed, *submit.Client, *adrift) {
 	job := &adrift{run: run.ID, end: make(chan struct{})}
 	client, err := submit.OpenClient(ctx, &submit.ClientOptions{
 		Home: b.home, Executor: []string{filepath.Join(bin, "flowship")}, Infrastructures: map[string]*launch.Infrastructure{"docker": launch.New("docker", job)},
+		Warn: job.warn,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -213,5 +221,20 @@ func TestLookersSettleRuns(t *testing.T) {
 		if err != nil || len(runs) != 1 || runs[0].State.Type != test.want {
 			t.Errorf("the platform answers: %t: want %s, got %+v, %v", !test.lost, test.want, runs, err)
 		}
+	}
+}
+
+// Who wants the end of a run whose job cannot be looked for hears of that, once.
+func TestCancellersHearThatNobodyStops(t *testing.T) {
+	_, client, job := newAdrift(t)
+	job.lost = true
+	for range 2 {
+		if state, err := client.Cancel(t.Context(), "adrift"); err != nil || state.Type != orchestrator.TypeCancelling {
+			t.Errorf("the run is %+v, %v", state, err)
+		}
+	}
+	want := []string{"nobody looks after flow run " + job.run + ", and its job cannot be looked for from here: worker: launch: find docker \"job\": no answer"}
+	if diff := cmp.Diff(want, job.warned); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 }

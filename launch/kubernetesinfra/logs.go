@@ -52,6 +52,7 @@ func (o *output) note(format string, args ...any) {
 type podLog struct {
 	*output
 	cluster                   *cluster
+	stopped                   *atomic.Bool // whether this program ends the job, and the log with it; or nil
 	namespace, pod, container string
 
 	seen   map[time.Time]int // lines by time, those of the last seconds
@@ -196,7 +197,7 @@ func (l *podLog) pass(r io.Reader) error {
 		switch {
 		case errors.As(err, &not):
 			// The kubelet's own words, such as that the log is gone.
-			if text := string(not.text); text != "" && !l.said[text] {
+			if text := string(not.text); text != "" && !l.said[text] && (l.stopped == nil || !l.stopped.Load()) {
 				if l.said == nil {
 					l.said = map[string]bool{}
 				}

@@ -126,6 +126,9 @@ func podExit(pod *corev1.Pod) *launch.Exit {
 	for _, s := range pod.Status.InitContainerStatuses {
 		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
 			why := fmt.Sprintf("the init container %q failed", s.Name)
+			if s.Name == executorName {
+				why += fmt.Sprintf(`, which copies the executor out of the image %q: that has to have %q and "cp"`, s.Image, imageFile)
+			}
 			if t.Message != "" {
 				why += ": " + oneLine(t.Message)
 			}

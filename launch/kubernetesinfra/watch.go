@@ -214,7 +214,7 @@ func (w *watch) follow(ctx context.Context) {
 			}
 			l = &logging{ended: make(chan struct{})}
 			w.logs[uid] = l
-			reader := &podLog{output: w.output, cluster: w.cluster, namespace: w.namespace, pod: pod.Name, container: containerName(pod)}
+			reader := &podLog{output: w.output, cluster: w.cluster, stopped: &w.record.stopped, namespace: w.namespace, pod: pod.Name, container: containerName(pod)}
 			if ended {
 				close(l.ended)
 				l.over = true

@@ -52,6 +52,9 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 	case told: // the executor died in between
 		state = record.State
 		state.ID = uuid.NewString()
+		if exit.Reason != "" && state.Type != orchestrator.TypeCompleted { // it sees more than the executor did
+			state.Message += ": " + exit.Reason
+		}
 	case exit.Code == 0 && (state.Type == orchestrator.TypePaused || state.Type == orchestrator.TypeScheduled):
 		a.end.State = state // Prefect's engine has suspended or rescheduled it
 		return nil, nil
