@@ -65,6 +65,10 @@ type Job struct {
 	Notes io.Writer
 	// Keep leaves the job's working directory behind, or what else holds what it wrote.
 	Keep bool
+	// Known, if not nil, is told the id of the job before anything of it runs, by platforms that
+	// know it so early: whoever notes it finds the job again, also when this program is killed
+	// before [Infrastructure.Start] returns.
+	Known func(id string)
 	// Files are put into the job before it starts. Take are copied out of it once it has ended,
 	// before [Running.Wait] returns: each as a whole or not at all; those that are missing in the
 	// job are passed over. A platform whose jobs share this program's file system refuses both.

@@ -98,6 +98,7 @@ func TestConformance(t *testing.T) {
 		Variables: variables(nil),
 		Inherited: "FLOWSHIP_TEST_INHERITED",
 		Files:     true,
+		Early:     true,
 		Deadline:  deadline,
 		Left:      func(t *testing.T) []string { return left(t, host) },
 	})

@@ -2,6 +2,7 @@ package dockerinfra
 
 import (
 	"context"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
@@ -51,5 +52,9 @@ func (d *Driver) lookUp(ctx context.Context, e *engine, cid string, opts *launch
 		j.logs, j.take = newLogs(opts.Stdout, opts.Stderr, config.Tty), opts.Take
 	}
 	state := r.Container.State
-	return j, state != nil && (state.Status == container.StateExited || state.Status == container.StateDead), nil
+	if state == nil {
+		return j, false, nil
+	}
+	// One that was never started never will be: whoever was about to is gone.
+	return j, slices.Contains([]container.ContainerState{container.StateExited, container.StateDead, container.StateCreated}, state.Status), nil
 }

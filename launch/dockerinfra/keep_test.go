@@ -26,6 +26,27 @@ func inspect(t *testing.T, host string, r *launch.Running) container.InspectResp
 	return c.Container
 }
 
+// Before a container starts, its id is known, and another program finds it as one that has ended:
+// its end is that it never began.
+func TestKilledBeforeTheStart(t *testing.T) {
+	host := engine(t)
+	infra, _ := open(t, dockerinfra.Options{Host: host})
+	other, _ := open(t, dockerinfra.Options{Host: host})
+	var found *launch.Running
+	start(t, infra, launch.Job{Configuration: configure(t, infra, nil), Command: sh("exit 0"), Known: func(id string) {
+		var err error
+		if found, err = other.Find(t.Context(), id, nil); err != nil || !found.Ended() {
+			t.Fatalf("found %+v, %v", found, err)
+		}
+		if exit, err := found.Wait(t.Context()); exit != nil || err == nil || !strings.Contains(err.Error(), "never started") {
+			t.Errorf("exit %+v, %v", exit, err)
+		}
+	}})
+	if found == nil {
+		t.Error("the id was not told")
+	}
+}
+
 // As with Prefect's worker, a container stays unless auto_remove says otherwise, and a second one
 // of the same name gets another.
 func TestKept(t *testing.T) {

@@ -123,6 +123,9 @@ func (p *plan) begin(ctx context.Context, e *engine, cid string, files []launch.
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if p.job.Known != nil {
+		p.job.Known(e.base + ":" + cid)
+	}
 	settled, cancel := context.WithTimeout(context.WithoutCancel(ctx), settle)
 	defer cancel()
 	if _, err := e.api.ContainerStart(settled, cid, client.ContainerStartOptions{}); err != nil {

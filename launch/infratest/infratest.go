@@ -36,6 +36,8 @@ type Options struct {
 	// Files says that the platform copies [launch.Job.Files] and [launch.Job.Take]. One that does
 	// not must refuse them.
 	Files bool
+	// Early says that the platform knows the id of a job before anything of it runs.
+	Early bool
 	// OneStream says that the platform does not tell standard output from standard error.
 	OneStream bool
 	// Deadline is how long anything may take; 0 means 20 seconds.
@@ -67,6 +69,7 @@ func Run(t *testing.T, open func(t *testing.T) *launch.Infrastructure, opts Opti
 		{"WaitGivesUp", (*suite).waitGivesUp},
 		{"Waiters", (*suite).waiters},
 		{"Find", (*suite).find},
+		{"Known", (*suite).known},
 		{"ManyAtOnce", (*suite).manyAtOnce},
 		{"Files", (*suite).files},
 	} {
@@ -158,6 +161,25 @@ func (s *suite) exit() {
 		if got := s.wait(s.start(launch.Job{Command: script(source)})); got.Code != code || got.Signal != 0 {
 			s.Errorf("%q: %+v", source, got)
 		}
+	}
+}
+
+func (s *suite) known() {
+	var out Output
+	var ids, printed []string
+	r := s.start(launch.Job{Command: script("echo begun"), Stdout: &out, Known: func(id string) {
+		ids, printed = append(ids, id), append(printed, out.String())
+	}})
+	s.wait(r)
+	var want, nothing []string
+	if s.opts.Early {
+		want, nothing = []string{r.ID()}, []string{""}
+	}
+	if diff := cmp.Diff(want, ids); diff != "" {
+		s.Errorf("ids that were known early (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(nothing, printed); diff != "" {
+		s.Errorf("what the job had printed then (-want +got):\n%s", diff)
 	}
 }
 

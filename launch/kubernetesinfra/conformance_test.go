@@ -213,6 +213,7 @@ func TestConformance(t *testing.T) {
 	}, infratest.Options{
 		Variables: map[string]any{"image": testImage, "image_pull_policy": "Never", "namespace": namespace},
 		OneStream: true,
+		Early:     true,
 		Deadline:  deadline,
 		Left:      func(t *testing.T) []string { return newAPI(t, file).secrets(namespace) },
 	})

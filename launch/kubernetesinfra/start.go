@@ -33,6 +33,9 @@ func (d *Driver) Start(ctx context.Context, job *launch.Job) (string, error) {
 	}
 	p.mark(strings.ToLower(rand.Text()))
 	j := &record{cluster: c, namespace: p.namespace, limits: p.limits, output: p.output, secret: len(p.secrets) > 0}
+	if job.Known != nil {
+		job.Known(p.namespace + ":" + p.jobName())
+	}
 	created, err := p.create(ctx, c)
 	if err == nil && j.secret {
 		err = p.keep(ctx, c, created)

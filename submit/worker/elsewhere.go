@@ -29,7 +29,7 @@ func (a *attempt) startAgain(ctx context.Context) (*launch.Running, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	a.found = false
+	a.found, a.again = false, true
 	whole := context.WithoutCancel(ctx)
 	if err := a.Runs.SetInfrastructure(whole, a.Run.ID, ""); err != nil {
 		return nil, err

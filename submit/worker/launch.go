@@ -211,6 +211,7 @@ type attempt struct {
 	scribe   *execute.Scribe
 	attempts int  // that were begun
 	found    bool // the job is one that somebody else started
+	again    bool // the job is not the first of the run
 	gone     bool // it was to be found, and is not there any more
 	end      End
 	cause    error // why it is being stopped
@@ -292,16 +293,27 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 		a.scribe = execute.NewScribe(ctx, a.Runs, a.Run.ID, &execute.ScribeOptions{Stdout: a.Stdout, Stderr: a.Stderr})
 		job.Stdout, job.Stderr, job.Notes = a.scribe.Stdout, a.scribe.Stderr, a.scribe.Notes
 	}
+	whole := context.WithoutCancel(ctx)
+	noted := ""
+	if !a.again {
+		job.Known = func(id string) {
+			if a.Runs.SetInfrastructure(whole, a.Run.ID, id) == nil { // else once more when it runs
+				noted = id
+			}
+		}
+	}
 	running, err := a.infra.Start(ctx, job)
 	if err != nil {
 		a.hush()
 		return nil, err
 	}
 	a.found = false
-	whole := context.WithoutCancel(ctx)
 	a.begun(whole)
-	// Last, so that who takes the run up knows that this job has begun, and not only an earlier one.
-	a.warn(a.Runs.SetInfrastructure(whole, a.Run.ID, running.ID()))
+	// Of a further job last, so that who takes the run up knows that this one has begun, and not only
+	// an earlier one.
+	if noted != running.ID() {
+		a.warn(a.Runs.SetInfrastructure(whole, a.Run.ID, running.ID()))
+	}
 	return running, nil
 }
 
