@@ -33,7 +33,7 @@ func TestKilledBeforeTheStart(t *testing.T) {
 	infra, _ := open(t, dockerinfra.Options{Host: host})
 	other, _ := open(t, dockerinfra.Options{Host: host})
 	var found *launch.Running
-	start(t, infra, launch.Job{Configuration: configure(t, infra, nil), Command: sh("exit 0"), Known: func(id string) {
+	wait(t, start(t, infra, launch.Job{Configuration: configure(t, infra, nil), Command: sh("exit 0"), Known: func(id string) {
 		var err error
 		if found, err = other.Find(t.Context(), id, nil); err != nil || !found.Ended() {
 			t.Fatalf("found %+v, %v", found, err)
@@ -41,7 +41,7 @@ func TestKilledBeforeTheStart(t *testing.T) {
 		if exit, err := found.Wait(t.Context()); exit != nil || err == nil || !strings.Contains(err.Error(), "never started") {
 			t.Errorf("exit %+v, %v", exit, err)
 		}
-	}})
+	}}))
 	if found == nil {
 		t.Error("the id was not told")
 	}

@@ -220,12 +220,11 @@ func (c *cluster) pods(ctx context.Context, namespace, job string) (*corev1.PodL
 // stop deletes a Job, and its pods first: with the Job, they would get another grace period.
 func (c *cluster) stop(ctx context.Context, namespace, name string, grace time.Duration) error {
 	job, err := c.getJob(ctx, namespace, name)
-	if isNotFound(err) {
-		return nil
-	} else if err != nil {
+	if err != nil && !isNotFound(err) {
 		return c.because(ctx, err)
 	}
-	if job.Spec.BackoffLimit != nil && *job.Spec.BackoffLimit > 0 {
+	// Of a Job that was stopped before, pods may still be ending, which have less time now.
+	if err == nil && job.Spec.BackoffLimit != nil && *job.Spec.BackoffLimit > 0 {
 		// Otherwise there would be another pod in the place of the one that is stopped.
 		err := c.batch.Patch(types.MergePatchType).Namespace(namespace).Resource("jobs").Name(name).
 			Body([]byte(`{"spec":{"backoffLimit":0}}`)).Do(ctx).Error()

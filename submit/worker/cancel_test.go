@@ -211,3 +211,45 @@ func newLauncher(runs worker.Backend, job launch.Driver, patience time.Duration)
 		Patience:       func(*orchestrator.FlowRun) time.Duration { return patience },
 	}
 }
+
+// slow is a platform whose Stop does not wait: its one job ends only when it is to end at once.
+type slow struct {
+	gate
+	asked func()
+}
+
+func (s *slow) Stop(_ context.Context, _ string, grace time.Duration) error {
+	if grace < time.Second {
+		close(s.open)
+	} else {
+		s.asked()
+	}
+	return nil
+}
+
+// A run that is being cancelled is killed when that is wanted, also while its end is awaited.
+func TestKilledWhileItEnds(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	runs, run, lease := newRun(t)
+	kill := make(chan struct{})
+	launcher := newLauncher(runs, &slow{gate: gate{open: make(chan struct{})}, asked: func() { close(kill) }}, 0)
+	launcher.Grace = time.Minute
+	cancelled, interrupt := context.WithCancel(ctx)
+	done := make(chan *worker.End, 1)
+	go func() {
+		end, err := launcher.Launch(cancelled, worker.Launch{Run: run, Lease: lease, Kill: kill, Accepted: interrupt})
+		if err != nil {
+			t.Error(err)
+		}
+		done <- end
+	}()
+	select {
+	case end := <-done:
+		if end.State.Type != orchestrator.TypeCancelled {
+			t.Errorf("it ended %+v", end)
+		}
+	case <-ctx.Done():
+		t.Error("it was not killed")
+	}
+}

@@ -164,7 +164,10 @@ func (a *attempt) stop(ctx context.Context, running *launch.Running) error {
 	patient, hurry := context.WithCancel(ctx)
 	defer a.hurried(patient, hurry)()
 	err := running.Stop(patient, a.Grace)
-	if err != nil && patient.Err() != nil {
+	if err == nil {
+		running.Wait(patient) // some platforms end it later; who calls asks again how it ended
+	}
+	if patient.Err() != nil {
 		err = running.Stop(ctx, time.Nanosecond)
 	}
 	return err
