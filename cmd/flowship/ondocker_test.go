@@ -209,7 +209,10 @@ func TestPrefectWorkerOfContainersIsKilled(t *testing.T) {
 	worker.Wait()
 	engineSays("exec", container(lives), "touch", "/go")
 	engineSays("kill", container(dies))
-	tm.eventually("the run has reported its end", func() bool { return tm.look(lives).States[len(tm.look(lives).States)-1] == "Completed" })
+	tm.eventually("the run has reported its end", func() bool {
+		states := tm.look(lives).States
+		return states[len(states)-1] == "Completed"
+	})
 	stop := tm.serve()
 	tm.eventually("the other run has ended, and nothing is left", func() bool {
 		states := tm.look(dies).States
