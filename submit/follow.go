@@ -39,7 +39,8 @@ func (c *Client) Wait(ctx context.Context, id string) (orchestrator.State, error
 
 // Cancel asks for the end of the flow run that ref means, as for [Client.FlowRun], and returns
 // what holds then: CANCELLING until whoever looks after it has stopped it, or CANCELLED at once
-// when nobody had launched it. One that nobody looks after any more is stopped here. A run that has ended is an *[EndedError].
+// when nobody had launched it. One that nobody looks after any more is stopped here. A run that has
+// ended is an *[EndedError].
 func (c *Client) Cancel(ctx context.Context, ref string) (orchestrator.State, error) {
 	run, err := c.findFlowRun(ctx, ref)
 	if err != nil {

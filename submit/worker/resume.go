@@ -155,7 +155,8 @@ func (a *attempt) goesOnElsewhere(ctx context.Context, running *launch.Running) 
 }
 
 // Sweep removes what killed programs left where jobs of a work pool of this type run, but for the
-// jobs of runs that have not ended, or are not known here: a job that its flow has PAUSED waits. It returns what the platform called them.
+// jobs of runs that have not ended, or are not known here: a job that its flow has PAUSED waits. It
+// returns what the platform called them.
 func (l *Launcher) Sweep(ctx context.Context, poolType string) ([]string, error) {
 	infra, err := l.Infrastructure(poolType)
 	if err != nil {
