@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +19,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
+
+	"github.com/flowship/flowship/launch/infratest"
 )
 
 // cluster is the testbed's Kubernetes cluster, as its administrator sees it.
@@ -33,10 +34,7 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	for name, variable := range map[string]string{"kubernetes": "FLOWSHIP_TEST_KUBECONFIG", "image": "FLOWSHIP_TEST_IMAGE"} {
-		if slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_UNAVAILABLE"), ","), name) {
-			t.Skipf("needs %s, which testbed cannot start here", name)
-		}
-		server(t, name, variable)
+		infratest.Server(t, name, variable)
 	}
 	server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
 	c := &cluster{T: t, kubeconfig: os.Getenv("FLOWSHIP_TEST_KUBECONFIG")}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"debug/elf"
 	"encoding/json"
 	"fmt"
@@ -16,20 +15,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/flowship/flowship/launch/infratest"
 )
 
 // docker returns the address of the testbed's engine, or skips the test.
 func docker(t *testing.T) string {
 	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_UNAVAILABLE"), ","), "docker") {
-		t.Skip("needs a Docker engine, which testbed cannot start here")
-	}
-	return server(t, "docker", "FLOWSHIP_TEST_DOCKER")
+	return infratest.Server(t, "docker", "FLOWSHIP_TEST_DOCKER")
 }
 
 // Runs of a Prefect server in containers: their executor reports for itself. It is the small one,
@@ -117,7 +109,7 @@ func TestGoFlowIsForTheImage(t *testing.T) {
 		}
 		return out
 	}
-	must(imageFor(t, image, arch), "docker", "load")
+	must(infratest.Image(t, image, arch), "docker", "load")
 	defer run(nil, "docker", "image", "rm", image)
 	source := t.TempDir()
 	for file, text := range map[string]string{"go.mod": "module example.com/none\n", "main.go": "package main\n\nfunc main() {}\n"} {
@@ -158,24 +150,6 @@ func TestGoFlowIsForTheImage(t *testing.T) {
 	if want := "flowship-executor-linux-" + arch; err == nil || !strings.Contains(out, want) || !strings.Contains(out, "GOARCH="+arch) {
 		t.Errorf("%v: %s, want a word about %s", err, out, want)
 	}
-}
-
-// imageFor is an image for an architecture, with nothing in it, as docker save writes it.
-func imageFor(t *testing.T, image, arch string) io.Reader {
-	t.Helper()
-	made, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: arch, RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tag, err := name.NewTag(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var archive bytes.Buffer
-	if err := tarball.Write(tag, made, &archive); err != nil {
-		t.Fatal(err)
-	}
-	return &archive
 }
 
 // A worker is killed. A run whose executor goes on reports for itself, and one whose container is

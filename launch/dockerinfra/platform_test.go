@@ -1,20 +1,15 @@
 package dockerinfra_test
 
 import (
-	"bytes"
 	"io"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/moby/moby/client"
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/dockerinfra"
+	"github.com/flowship/flowship/launch/infratest"
 )
 
 // What programs of a job are made for: what the configuration says, else what the image is.
@@ -23,19 +18,7 @@ func TestPlatform(t *testing.T) {
 	infra, _ := open(t, dockerinfra.Options{Host: host})
 	api := docker(t, host)
 	const image = "flowship-test:arm64"
-	made, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "arm64", RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tag, err := name.NewTag(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var archive bytes.Buffer
-	if err := tarball.Write(tag, made, &archive); err != nil {
-		t.Fatal(err)
-	}
-	loaded, err := api.ImageLoad(t.Context(), &archive)
+	loaded, err := api.ImageLoad(t.Context(), infratest.Image(t, image, "arm64"))
 	if err != nil {
 		t.Fatal(err)
 	}

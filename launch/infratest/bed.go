@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +14,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/flowship/flowship/launch"
 )
@@ -133,4 +139,22 @@ func Vectors[T any](t *testing.T, file string, atLeast int, differs func(v *T) s
 	if err := lines.Err(); err != nil || n < atLeast {
 		t.Errorf("%d vectors, %v", n, err)
 	}
+}
+
+// Image is an image for an architecture, with nothing in it, as "docker save" writes it.
+func Image(t testing.TB, image, arch string) io.Reader {
+	t.Helper()
+	made, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: arch, RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if err := tarball.Write(tag, made, &archive); err != nil {
+		t.Fatal(err)
+	}
+	return &archive
 }

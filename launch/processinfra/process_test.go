@@ -21,23 +21,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/infratest"
 	"github.com/flowship/flowship/launch/processinfra"
 )
 
 // until waits for a condition.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
+	infratest.Until(t.Context(), t, 20*time.Second, what, done)
 }
 
 // pidIn waits for the file in which a process notes its number.
