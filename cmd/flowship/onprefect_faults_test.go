@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -194,6 +195,29 @@ func TestServerHasMoods(t *testing.T) {
 			sheet.want(t, ids...)
 		})
 	}
+}
+
+// An executor waits for the return of a server that it has never reached: who started it has.
+func TestServerRestartsBeforeTheExecutor(t *testing.T) {
+	t.Parallel()
+	tm, api, _ := newTeamInWeather(t)
+	sheet := newTallySheet(t)
+	id := tm.submitted(sheet.command()...)
+	var gone atomic.Bool
+	api.set(func(r *http.Request, _ string, _ int) *fault {
+		if r.Header.Get("X-Prefect-Flow-Id") != "" && gone.CompareAndSwap(false, true) {
+			return &fault{away: time.Second}
+		}
+		return nil
+	})
+	tm.serve("--run-once")
+	if _, errs, code := tm.try("flow-run", "wait", id); code != 0 {
+		t.Errorf("wait: exit code %d\n%s", code, errs)
+	}
+	if !gone.Load() {
+		t.Error("the server was there all the time")
+	}
+	sheet.want(t, id)
 }
 
 // What the server refuses is said with what to look at, and no run is left behind.

@@ -63,6 +63,7 @@ func Attach(ctx context.Context, embedded func(ctx context.Context, state string
 		if p.prefect = server; p.id == "" {
 			return p, nil
 		}
+		server.settings.Expected = true // by who launched this process
 		api, err := server.Connect()
 		if err != nil {
 			return nil, fmt.Errorf("executor: %w", err)

@@ -187,12 +187,21 @@ func TestUnreachable(t *testing.T) {
 	if _, err = c.BlockDocument(t.Context(), "t", "n"); !errors.Is(err, prefect.ErrUnavailable) || strings.Contains(err.Error(), "s3cr3t") {
 		t.Errorf("error %v", err)
 	}
+	expected, err := prefect.Open(&prefect.Settings{APIURL: address, MaxRetries: 5, Expected: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := 0
+	expected.Waiting(func(time.Duration) { waits++ })
+	if _, err = expected.BlockDocument(t.Context(), "t", "n"); !errors.Is(err, prefect.ErrUnavailable) || waits != 5 {
+		t.Errorf("a server that is expected: %d waits, error %v", waits, err)
+	}
 	secure, plain := httptest.NewTLSServer(http.NotFoundHandler()), httptest.NewServer(http.NotFoundHandler())
 	defer secure.Close()
 	defer plain.Close()
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	for _, address := range []string{secure.URL, strings.Replace(plain.URL, "http:", "https:", 1)} {
-		c, err := prefect.Open(&prefect.Settings{APIURL: address, MaxRetries: 5})
+		c, err := prefect.Open(&prefect.Settings{APIURL: address, MaxRetries: 5, Expected: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func (c *Client) worthRepeating(ctx context.Context, r *response, err error) (ag
 		case errors.As(err, &refused):
 			return c.repeatable(refused.answer)
 		case nobodyThere(err):
-			return c.answered.Load(), true
+			return c.answered.Load() || c.settings.Expected && errors.Is(err, syscall.ECONNREFUSED), true
 		}
 		return errors.As(err, &u) || r != nil, true
 	}

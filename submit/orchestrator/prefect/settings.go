@@ -48,6 +48,9 @@ type Settings struct {
 	Cloud        bool // the API is Prefect Cloud's
 	// VersionCheck asks the server for its version before the first request.
 	VersionCheck bool
+	// Expected says that somebody has just talked to the server: while it refuses connections, its
+	// return is waited for, as it is by a client that has had an answer.
+	Expected bool
 	// Attribution are headers that say for whom the requests are sent.
 	Attribution map[string]string
 	// Warnings are what Prefect would warn of, a sentence each.
