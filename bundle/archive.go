@@ -212,7 +212,7 @@ func (a *archive) copyEntry(ctx context.Context, e *zip.File, w io.Writer, buf [
 	defer r.Close()
 	h := sha256.New()
 	both := io.MultiWriter(h, w)
-	n, err := io.CopyBuffer(both, io.LimitReader(contextReader{ctx, r}, int64(e.UncompressedSize64)), buf)
+	n, err := io.CopyBuffer(both, io.LimitReader(ReaderWith(ctx, r), int64(e.UncompressedSize64)), buf)
 	if err == nil {
 		// The reader checks size and CRC-32 when asked for what follows the last byte.
 		var extra int
@@ -235,19 +235,6 @@ func (a *archive) copyEntry(ctx context.Context, e *zip.File, w io.Writer, buf [
 	var d Digest
 	h.Sum(d[:0])
 	return d, nil
-}
-
-// contextReader ends a copy when its context does.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 const copyBuffer = 256 << 10
@@ -286,7 +273,7 @@ func (a *archive) identify(ctx context.Context) (*Archive, error) {
 	h := sha256.New()
 	body := a.size - int64(len(a.comment))
 	buf := make([]byte, copyBuffer)
-	if _, err := io.CopyBuffer(h, contextReader{ctx, io.NewSectionReader(a.file, 0, body)}, buf); err != nil {
+	if _, err := io.CopyBuffer(h, ReaderWith(ctx, io.NewSectionReader(a.file, 0, body)), buf); err != nil {
 		return nil, err
 	}
 	seal := sealPrefix + fmt.Sprintf("%x", h.Sum(nil))

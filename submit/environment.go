@@ -144,7 +144,7 @@ func hashFile(ctx context.Context, path string) (*bundle.Archive, error) {
 	}
 	defer f.Close()
 	h := sha256.New()
-	size, err := io.Copy(h, readerWith(ctx, f))
+	size, err := io.Copy(h, bundle.ReaderWith(ctx, f))
 	if err != nil {
 		return nil, err
 	}
@@ -198,24 +198,9 @@ func copyProgram(ctx context.Context, from, to string) (err error) {
 			os.Remove(out.Name())
 		}
 	}()
-	_, err = io.Copy(out, readerWith(ctx, in))
+	_, err = io.Copy(out, bundle.ReaderWith(ctx, in))
 	if err := errors.Join(err, out.Chmod(0o700), out.Close()); err != nil {
 		return err
 	}
 	return os.Rename(out.Name(), to)
-}
-
-// readerWith ends reading when ctx has ended.
-func readerWith(ctx context.Context, r io.Reader) io.Reader { return &contextReader{ctx, r} }
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := context.Cause(r.ctx); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

@@ -298,6 +298,6 @@ func copyFile(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, readerWith(ctx, in))
+	_, err = io.Copy(out, bundle.ReaderWith(ctx, in))
 	return errors.Join(err, out.Close())
 }

@@ -171,7 +171,7 @@ func (o *object) layer(ctx context.Context) (*layer, error) {
 		return nil, err
 	}
 	defer f.Close()
-	h, size, err := v1.SHA256(readerWith(ctx, f))
+	h, size, err := v1.SHA256(bundle.ReaderWith(ctx, f))
 	if err != nil {
 		return nil, err
 	}

@@ -213,6 +213,6 @@ func scratchParts(platforms []Platform) ([]part, error) {
 
 // copyAll copies what is left of r, and until ctx ends.
 func copyAll(ctx context.Context, w io.Writer, r io.Reader) error {
-	_, err := io.Copy(w, readerWith(ctx, r))
+	_, err := io.Copy(w, bundle.ReaderWith(ctx, r))
 	return err
 }

@@ -165,7 +165,7 @@ func (e *entry) write(ctx context.Context, t *tar.Writer) error {
 		return err
 	}
 	h := sha256.New()
-	n, err := io.Copy(t, io.TeeReader(io.LimitReader(readerWith(ctx, f), info.Size()), h))
+	n, err := io.Copy(t, io.TeeReader(io.LimitReader(bundle.ReaderWith(ctx, f), info.Size()), h))
 	if err != nil {
 		return fmt.Errorf("read %q: %w", e.from, err)
 	}
@@ -173,19 +173,4 @@ func (e *entry) write(ctx context.Context, t *tar.Writer) error {
 		return &bundle.Error{Kind: bundle.KindChanged, Path: e.from, Reason: "changed while it was read"}
 	}
 	return nil
-}
-
-// readerWith ends reading when ctx has ended.
-func readerWith(ctx context.Context, r io.Reader) io.Reader { return &contextReader{ctx, r} }
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := context.Cause(r.ctx); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

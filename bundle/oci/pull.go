@@ -203,7 +203,7 @@ func (f *fetching) write(ctx context.Context, r io.Reader, l v1.Descriptor, path
 			f.opts.progress(-n)
 		}
 	}()
-	from := &told{r: io.LimitReader(readerWith(ctx, r), l.Size+1), opts: f.opts}
+	from := &told{r: io.LimitReader(bundle.ReaderWith(ctx, r), l.Size+1), opts: f.opts}
 	n, err = io.Copy(out, from)
 	switch {
 	case err != nil && from.err == nil:
@@ -215,7 +215,7 @@ func (f *fetching) write(ctx context.Context, r io.Reader, l v1.Descriptor, path
 	if _, seekErr := out.Seek(0, io.SeekStart); seekErr != nil {
 		return seekErr
 	}
-	h, size, hashErr := v1.SHA256(readerWith(ctx, out))
+	h, size, hashErr := v1.SHA256(bundle.ReaderWith(ctx, out))
 	switch {
 	case hashErr != nil:
 		return hashErr

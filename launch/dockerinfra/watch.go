@@ -31,7 +31,7 @@ func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bo
 		}
 	}()
 	var silent time.Time // since when the engine has not answered
-	pause := backoff{}
+	pause := launch.Pause{}
 	if w.started {
 		w.started = false
 		w.running(ctx)
@@ -51,7 +51,7 @@ func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bo
 			if now.Sub(silent) >= w.patience {
 				return nil, fmt.Errorf("its end is not known: %w", w.engine.fault(err)), false
 			}
-			pause.wait(ctx)
+			pause.Wait(ctx)
 			continue
 		}
 		silent = time.Time{}
@@ -62,9 +62,9 @@ func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bo
 		switch {
 		case state.Running || state.Restarting:
 			if w.running(ctx) {
-				pause = backoff{}
+				pause = launch.Pause{}
 			} else {
-				pause.wait(ctx)
+				pause.Wait(ctx)
 			}
 		case state.Status == container.StateCreated:
 			return nil, errors.New("the container was never started"), false
@@ -116,7 +116,7 @@ func (w *watch) follow(ctx context.Context, ended <-chan struct{}) {
 	if w.logs == nil {
 		return
 	}
-	pause := backoff{}
+	pause := launch.Pause{}
 	for ctx.Err() == nil {
 		err := w.logs.read(ctx, w.engine, w.id, true, "")
 		if errdefs.IsNotFound(err) {
@@ -130,7 +130,7 @@ func (w *watch) follow(ctx context.Context, ended <-chan struct{}) {
 			}
 		case <-ctx.Done():
 			return
-		case <-time.After(pause.next()):
+		case <-time.After(pause.Next()):
 		}
 	}
 }
@@ -164,8 +164,8 @@ func (w *watch) ended(ctx context.Context, c *container.InspectResponse) (*launc
 
 // rest reads the output once more. A container that is removed meanwhile has none.
 func (w *watch) rest(ctx context.Context, tail string) error {
-	pause := backoff{}
-	for deadline := time.Now().Add(w.patience); ; pause.wait(ctx) {
+	pause := launch.Pause{}
+	for deadline := time.Now().Add(w.patience); ; pause.Wait(ctx) {
 		err := w.logs.read(ctx, w.engine, w.id, false, tail)
 		switch {
 		case err == nil || errdefs.IsNotFound(err) || errdefs.IsConflict(err):
@@ -214,21 +214,4 @@ func (w *watch) removed() (*launch.Exit, error, bool) {
 		return exit, errors.New(wasRemoved + " before its files were taken"), true
 	}
 	return exit, nil, true
-}
-
-// backoff is how long to wait before something is tried again.
-type backoff struct{ tried int }
-
-func (b *backoff) next() time.Duration {
-	b.tried = min(b.tried+1, 6)
-	return 25 * time.Millisecond << b.tried
-}
-
-func (b *backoff) wait(ctx context.Context) {
-	timer := time.NewTimer(b.next())
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
+
+	"github.com/flowship/flowship/launch"
 )
 
 // follower tells what becomes of the objects that a selector finds: first all of them, then each
@@ -35,12 +37,12 @@ type change struct {
 
 // follow tells until ctx ends.
 func (f *follower) follow(ctx context.Context, tell func(change)) {
-	pause := backoff{}
+	pause := launch.Pause{}
 	for ctx.Err() == nil {
 		all, version, err := f.all(ctx)
 		if err != nil {
 			tell(change{err: err})
-			pause.wait(ctx)
+			pause.Wait(ctx)
 			continue
 		}
 		tell(change{all: all, replace: true})
@@ -54,10 +56,10 @@ func (f *follower) follow(ctx context.Context, tell func(change)) {
 				tell(change{err: err})
 			}
 			if next != version || time.Since(begun) > time.Minute {
-				pause = backoff{}
+				pause = launch.Pause{}
 			}
 			version = next
-			pause.wait(ctx)
+			pause.Wait(ctx)
 		}
 	}
 }
@@ -134,21 +136,4 @@ func expired(err error) error {
 		}
 	}
 	return err
-}
-
-// backoff is how long to wait before something is tried again.
-type backoff struct{ tried int }
-
-func (b *backoff) next() time.Duration {
-	b.tried = min(b.tried+1, 7)
-	return 25 * time.Millisecond << b.tried
-}
-
-func (b *backoff) wait(ctx context.Context) {
-	timer := time.NewTimer(b.next())
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/flowship/flowship/launch"
 )
 
 // output is where the output of a job's pods goes, one pod after the other.
@@ -133,7 +135,7 @@ func (l *podLog) guard(ctx context.Context, ended <-chan struct{}, giveUp func()
 
 // follow passes the output on until the container has ended, through broken connections.
 func (l *podLog) follow(ctx context.Context, ended <-chan struct{}) {
-	pause := backoff{}
+	pause := launch.Pause{}
 	for {
 		select {
 		case <-ended: // the rest is read without waiting for more
@@ -146,10 +148,10 @@ func (l *podLog) follow(ctx context.Context, ended <-chan struct{}) {
 			return
 		}
 		if l.heard.Load() != before {
-			pause = backoff{}
+			pause = launch.Pause{}
 		}
 		// The stream ends a moment before or after the container is known to have ended.
-		timer := time.NewTimer(pause.next())
+		timer := time.NewTimer(pause.Next())
 		select {
 		case <-ended:
 		case <-timer.C:
@@ -162,13 +164,13 @@ func (l *podLog) follow(ctx context.Context, ended <-chan struct{}) {
 // rest reads what may be missing when the container has ended. A pod that was deleted has no
 // output any more.
 func (l *podLog) rest(ctx context.Context) error {
-	pause := backoff{}
+	pause := launch.Pause{}
 	for {
 		err := l.read(ctx, false)
 		if err == nil || isNotFound(err) {
 			return nil
 		}
-		pause.wait(ctx)
+		pause.Wait(ctx)
 		if ctx.Err() != nil {
 			return err
 		}
