@@ -240,8 +240,12 @@ func unavailableStore(err error) error {
 
 // aboutSubmission gives errors of what has a flow run launched their hints.
 func aboutSubmission(err error) error {
-	if variable, ok := errors.AsType[*launch.VariableError](err); ok && variable.Reason == "" {
-		return &hinted{err: err, hint: "flowship work-pool inspect NAME shows the job variables that there are"}
+	if variable, ok := errors.AsType[*launch.VariableError](err); ok {
+		hint := "flowship work-pool inspect NAME shows the job variables that there are"
+		if variable.Reason != "" {
+			hint = `flowship work-pool inspect NAME shows what is wanted; a value that is JSON is read as JSON, so a number as text is -v 'NAME="1000"'`
+		}
+		return &hinted{err: err, hint: hint}
 	}
 	if errors.Is(err, storage.ErrUnsigned) {
 		return &hinted{err: err, hint: "to sign takes the key of a Google service account, or that of an Azure storage account; or use --storage-access ambient"}
