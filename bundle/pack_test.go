@@ -18,6 +18,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // build makes a bundle of the collection that runs "true".
@@ -118,13 +119,7 @@ print(json.dumps({i.filename: [oct(i.external_attr >> 16), hashlib.sha256(z.read
 // tool runs a program that the tests need and returns its output.
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("%s is not installed", name)
-	}
-	cmd := exec.Command(name, args...)
+	cmd := exec.Command(started.Program(t, name), args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -1,25 +1,21 @@
 package bundle_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/bundle/pickle"
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // flowRun is what the test reads of a Prefect flow run.
@@ -36,57 +32,22 @@ type flowRun struct {
 // prefectAPI is the API URL of a real Prefect server.
 type prefectAPI string
 
-// call sends a request that may be repeated and decodes the answer, whose bytes it returns. A busy server on SQLite now and then answers
-// 503, because its database is locked, or drops a connection.
+// call sends a request that may be repeated and decodes the answer, whose bytes it returns.
 func (api prefectAPI) call(ctx context.Context, method, path string, body, answer any) (json.RawMessage, error) {
 	sent, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		got, status, err := api.once(ctx, method, path, sent)
-		switch {
-		case err == nil && status < 300:
-			return got, json.Unmarshal(got, answer)
-		case err == nil && status != http.StatusServiceUnavailable:
-			return nil, fmt.Errorf("%s %s: status %d: %s", method, path, status, got)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%s %s: %w; last answer: status %d, %v", method, path, ctx.Err(), status, err)
-		}
-	}
-}
-
-func (api prefectAPI) once(ctx context.Context, method, path string, body []byte) ([]byte, int, error) {
-	req, err := http.NewRequestWithContext(ctx, method, string(api)+path, bytes.NewReader(body))
+	got, err := started.Ask(ctx, method, string(api)+path, string(sent))
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	return got, resp.StatusCode, err
+	return got, json.Unmarshal(got, answer)
 }
 
 // TestPrefectRunsBundle builds bundles of a flow and has the unmodified Prefect run them, against a real server.
 func TestPrefectRunsBundle(t *testing.T) {
-	python, api := os.Getenv("FLOWSHIP_TEST_PYTHON"), prefectAPI(os.Getenv("FLOWSHIP_TEST_PREFECT_API"))
-	if python == "" || api == "" {
-		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" {
-			t.Fatal("FLOWSHIP_TEST_PYTHON or FLOWSHIP_TEST_PREFECT_API is not set")
-		}
-		t.Skip("needs FLOWSHIP_TEST_PYTHON and FLOWSHIP_TEST_PREFECT_API")
-	}
+	python, api := started.Python(t), prefectAPI(started.Server(t, "prefect", "FLOWSHIP_TEST_PREFECT_API"))
 	for _, test := range []struct {
 		name, parameters string
 		state, message   string // message: a part of it

@@ -12,17 +12,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // gitRepository is an empty repository to ask "git check-ignore" in.
 func gitRepository(t *testing.T) string {
 	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" {
-			t.Fatal("git is not installed")
-		}
-		t.Skip("git is not installed")
-	}
+	started.Program(t, "git")
 	dir := t.TempDir()
 	runGit(t, dir, "", "init", "-q")
 	runGit(t, dir, "", "config", "core.ignoreCase", "false")

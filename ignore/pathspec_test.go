@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // question is one list of rules, or the text of one file, and the paths to judge by it.
@@ -67,14 +69,7 @@ type pathspec struct {
 
 // startPython starts a script in the Python that has Prefect, or skips the test if there is none.
 func startPython(t testing.TB, script string, args ...string) *pathspec {
-	python := os.Getenv("FLOWSHIP_TEST_PYTHON")
-	if python == "" {
-		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" {
-			t.Fatal("FLOWSHIP_TEST_PYTHON names no Python with Prefect")
-		}
-		t.Skip("FLOWSHIP_TEST_PYTHON names no Python with Prefect")
-	}
-	cmd := exec.Command(python, append([]string{"-c", script}, args...)...)
+	cmd := exec.Command(started.Python(t), append([]string{"-c", script}, args...)...)
 	cmd.Env = append(os.Environ(), "PYTHONUTF8=1")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

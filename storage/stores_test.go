@@ -10,18 +10,19 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
-	_ "github.com/flowship/flowship/storage/gcs"
 	"github.com/google/go-cmp/cmp"
 	_ "gocloud.dev/blob/azureblob"
 	_ "gocloud.dev/blob/memblob"
 	_ "gocloud.dev/blob/s3blob"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
+	_ "github.com/flowship/flowship/storage/gcs"
 
 	"github.com/flowship/flowship/storage"
 )
@@ -32,14 +33,7 @@ var clouds = map[string]string{"s3": "FLOWSHIP_TEST_S3", "gcs": "FLOWSHIP_TEST_G
 // bucketURL returns the URL of an empty part of a bucket on a real server.
 func bucketURL(t testing.TB, server string) *url.URL {
 	t.Helper()
-	raw := os.Getenv(clouds[server])
-	if raw == "" {
-		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), server) {
-			t.Fatalf("%s is not set", clouds[server])
-		}
-		t.Skipf("needs %s", clouds[server])
-	}
-	u, err := url.Parse(raw)
+	u, err := url.Parse(started.Server(t, server, clouds[server]))
 	if err != nil {
 		t.Fatal(err)
 	}

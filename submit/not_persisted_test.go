@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
@@ -12,7 +13,7 @@ import (
 // What a flow of Prefect's returned and did not store is not known: no future makes a value of it,
 // where the command line has null.
 func TestNotPersisted(t *testing.T) {
-	settings := &prefect.Settings{APIURL: testServer(t, "prefect", "FLOWSHIP_TEST_PREFECT_API")}
+	settings := &prefect.Settings{APIURL: started.Server(t, "prefect", "FLOWSHIP_TEST_PREFECT_API")}
 	api, err := prefect.Open(settings)
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,7 @@ import (
 	"gocloud.dev/blob/azureblob"
 	"gocloud.dev/blob/s3blob"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/storage/gcs"
 	"github.com/flowship/flowship/storage/gocloud"
@@ -39,36 +40,15 @@ import (
 	"github.com/flowship/flowship/submit/result"
 )
 
-// testServer returns what the testbed says of a server, or skips the test.
-func testServer(t *testing.T, name, variable string) string {
-	t.Helper()
-	if value := os.Getenv(variable); value != "" {
-		return value
-	}
-	if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), name) {
-		t.Fatalf("%s is not set", variable)
-	}
-	t.Skipf("needs %s", variable)
-	return ""
-}
-
 // liveBlocks reads the blocks of a real server, and what else the test asks it for.
 type liveBlocks struct{ api string }
 
 func (b liveBlocks) get(ctx context.Context, path string, answer any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.api+path, nil)
+	got, err := started.Ask(ctx, http.MethodGet, b.api+path, "")
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", orchestrator.ErrNotFound, err)
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %w", path, resp.Status, orchestrator.ErrNotFound)
-	}
-	return json.NewDecoder(resp.Body).Decode(answer)
+	return json.Unmarshal(got, answer)
 }
 
 func (b liveBlocks) BlockDocumentByID(ctx context.Context, id string) (*prefect.Block, error) {
@@ -130,7 +110,7 @@ func testAccount(t *testing.T) map[string]any {
 // bucketOf returns the bucket of a server of the testbed, and its URL's query.
 func bucketOf(t *testing.T, name, variable string) (string, url.Values) {
 	t.Helper()
-	u, err := url.Parse(testServer(t, name, variable))
+	u, err := url.Parse(started.Server(t, name, variable))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +161,7 @@ func TestFetchStoredResult(t *testing.T) {
 		{"nowhere", all[:2], func(*testing.T) block { return block{} }},
 	} {
 		t.Run(test.kind, func(t *testing.T) {
-			python, blocks := testServer(t, "prefect", "FLOWSHIP_TEST_PYTHON"), liveBlocks{testServer(t, "prefect", "FLOWSHIP_TEST_PREFECT_API")}
+			python, blocks := started.Python(t), liveBlocks{started.Server(t, "prefect", "FLOWSHIP_TEST_PREFECT_API")}
 			about := test.block(t)
 			about.Kind, about.Runs = test.kind, test.runs
 			var seen []string

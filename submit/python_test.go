@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
@@ -23,12 +23,8 @@ import (
 
 func needPython(t *testing.T) string {
 	t.Helper()
-	path, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("no python3 to run flows with")
-	}
 	t.Setenv("PREFECT_API_URL", "")
-	return path
+	return started.Program(t, "python3")
 }
 
 func TestPython(t *testing.T) {

@@ -9,16 +9,16 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
-	_ "github.com/flowship/flowship/storage/gcs"
 	_ "gocloud.dev/blob/azureblob"
 	_ "gocloud.dev/blob/s3blob"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
+	_ "github.com/flowship/flowship/storage/gcs"
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/submit"
@@ -28,14 +28,7 @@ import (
 // serverURL returns the URL of a bucket on a real server, which the variable names.
 func serverURL(t *testing.T, server, variable string) *url.URL {
 	t.Helper()
-	raw := os.Getenv(variable)
-	if raw == "" {
-		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), server) {
-			t.Fatalf("%s is not set", variable)
-		}
-		t.Skipf("needs %s", variable)
-	}
-	u, err := url.Parse(raw)
+	u, err := url.Parse(started.Server(t, server, variable))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,12 +3,13 @@ package pickle
 import (
 	"encoding/hex"
 	"math/big"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // TestWritten holds the bytes that bundle documents contain; they must not change from version to version.
@@ -77,13 +78,7 @@ func TestWithOptionsRefuses(t *testing.T) {
 
 // TestPythonReadsWhatIsWritten runs the written pickles in a real Python, with stand-ins for the parts of Prefect that they name.
 func TestPythonReadsWhatIsWritten(t *testing.T) {
-	python := os.Getenv("FLOWSHIP_TEST_PYTHON")
-	if python == "" {
-		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" {
-			t.Fatal("FLOWSHIP_TEST_PYTHON is not set")
-		}
-		t.Skip("needs FLOWSHIP_TEST_PYTHON")
-	}
+	python := started.Python(t)
 	const standIn = `
 import pickle, sys, types
 class Flow:

@@ -20,7 +20,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
-	"github.com/flowship/flowship/launch/infratest"
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // cluster is the testbed's Kubernetes cluster, as its administrator sees it.
@@ -33,11 +33,9 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	for name, variable := range map[string]string{"kubernetes": "FLOWSHIP_TEST_KUBECONFIG", "image": "FLOWSHIP_TEST_IMAGE"} {
-		infratest.Server(t, name, variable)
-	}
-	server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
-	c := &cluster{T: t, kubeconfig: os.Getenv("FLOWSHIP_TEST_KUBECONFIG")}
+	c := &cluster{T: t, kubeconfig: started.Server(t, "kubernetes", "FLOWSHIP_TEST_KUBECONFIG")}
+	started.Server(t, "image", "FLOWSHIP_TEST_IMAGE")
+	started.Server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
 	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
 	if err != nil {
 		t.Fatal(err)

@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // TestModuleAmbient uploads and executes on S3 as boto3 would: endpoint and keys come from the
 // environment, and no region does. A key that is not accepted is in no message.
 func TestModuleAmbient(t *testing.T) {
-	u, err := url.Parse(server(t, "s3", "FLOWSHIP_TEST_S3"))
+	u, err := url.Parse(started.Server(t, "s3", "FLOWSHIP_TEST_S3"))
 	if err != nil {
 		t.Fatal(err)
 	}

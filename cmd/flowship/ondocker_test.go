@@ -15,13 +15,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/launch/infratest"
 )
 
 // docker returns the address of the testbed's engine, or skips the test.
 func docker(t *testing.T) string {
 	t.Helper()
-	return infratest.Server(t, "docker", "FLOWSHIP_TEST_DOCKER")
+	return started.Server(t, "docker", "FLOWSHIP_TEST_DOCKER")
 }
 
 // Runs of a Prefect server in containers: their executor reports for itself. It is the small one,

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // newTeamInCluster makes a pool whose runs are in pods, of an image with Python and the small executor.
@@ -218,7 +220,7 @@ func TestStockRunsInPods(t *testing.T) {
 // bucketOf is the name of the testbed's bucket.
 func bucketOf(t *testing.T) string {
 	t.Helper()
-	u, err := url.Parse(server(t, "s3", "FLOWSHIP_TEST_S3"))
+	u, err := url.Parse(started.Server(t, "s3", "FLOWSHIP_TEST_S3"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +231,7 @@ func bucketOf(t *testing.T) string {
 // and signed URLs are in no manifest and in none of the cluster's events, but in a Secret that goes with the Job. A Secret of the
 // namespace's own is the pool's to name.
 func TestPodsKeepSecrets(t *testing.T) {
-	api, auth := server(t, "prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED"), os.Getenv("FLOWSHIP_TEST_PREFECT_AUTH")
+	api, auth := started.Server(t, "prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED"), os.Getenv("FLOWSHIP_TEST_PREFECT_AUTH")
 	c := newCluster(t)
 	_, password, _ := strings.Cut(auth, ":")
 	store := stores(t)["s3"]()

@@ -20,13 +20,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // newTeamInWeather makes a team whose server and store are behind proxies, and whose pool names no
 // block of credentials: the environment has them. No run may be left under way at the test's end.
 func newTeamInWeather(t *testing.T) (tm *team, api, s3 *weather) {
 	t.Helper()
-	u, err := url.Parse(server(t, "s3", "FLOWSHIP_TEST_S3"))
+	u, err := url.Parse(started.Server(t, "s3", "FLOWSHIP_TEST_S3"))
 	if err != nil {
 		t.Fatal(err)
 	}

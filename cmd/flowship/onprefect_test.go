@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // team is a Prefect server as a team has it: a work pool with storage and credentials, and
@@ -191,7 +193,7 @@ func flows(t *testing.T, path string) string {
 
 // A flow in Python is submitted without Python, and Prefect's own worker and executor run it.
 func TestPrefectRunsPython(t *testing.T) {
-	tm := newTeam(t, server(t, "prefect", "FLOWSHIP_TEST_PYTHON"))
+	tm := newTeam(t, started.Python(t))
 	tm.work(t, tm.pool)
 	flow := flows(t, "team") + "/flow.py:tally"
 	good := tm.submitted(flow, "--include", "data/", "-p", "path=data/words.txt", "--name", "four-words", "--tag", "a", "--tag", "b")

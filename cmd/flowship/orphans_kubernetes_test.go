@@ -14,12 +14,14 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // newHarbourOnKubernetes makes a work pool of Kubernetes Jobs. Its jobs end when open is set.
 func newHarbourOnKubernetes(t *testing.T) (h *harbour, open *atomic.Bool) {
 	t.Helper()
-	config, store, registry := server(t, "kubernetes", "FLOWSHIP_TEST_KUBECONFIG"), server(t, "s3", "FLOWSHIP_TEST_S3"), server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
+	config, store, registry := started.Server(t, "kubernetes", "FLOWSHIP_TEST_KUBECONFIG"), started.Server(t, "s3", "FLOWSHIP_TEST_S3"), started.Server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
 	h = newHarbour(t)
 	u, err := url.Parse(store)
 	if err != nil {

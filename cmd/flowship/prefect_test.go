@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // object is a store of the testbed with what Prefect needs to know of it.
@@ -31,7 +33,7 @@ type object struct {
 func stores(t *testing.T) map[string]func() object {
 	return map[string]func() object{
 		"s3": func() object {
-			u, err := url.Parse(server(t, "s3", "FLOWSHIP_TEST_S3"))
+			u, err := url.Parse(started.Server(t, "s3", "FLOWSHIP_TEST_S3"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -42,7 +44,7 @@ func stores(t *testing.T) map[string]func() object {
 			}}
 		},
 		"gcs": func() object {
-			u, err := url.Parse(server(t, "gcs", "FLOWSHIP_TEST_GCS"))
+			u, err := url.Parse(started.Server(t, "gcs", "FLOWSHIP_TEST_GCS"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +53,7 @@ func stores(t *testing.T) map[string]func() object {
 				fields: map[string]any{"service_account_info": account}, env: []string{"STORAGE_EMULATOR_HOST=http://" + os.Getenv("STORAGE_EMULATOR_HOST")}}
 		},
 		"azure": func() object {
-			u, err := url.Parse(server(t, "azure", "FLOWSHIP_TEST_AZURE"))
+			u, err := url.Parse(started.Server(t, "azure", "FLOWSHIP_TEST_AZURE"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 const readme = "../../README.md"
@@ -19,9 +21,7 @@ const readme = "../../README.md"
 // TestREADME runs the README's tour and compares what it prints. With -update, it writes that.
 func TestREADME(t *testing.T) {
 	for _, program := range []string{"sh", "python3"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("no %s to run the README's examples with", program)
-		}
+		started.Program(t, program)
 	}
 	text, err := os.ReadFile(readme)
 	if err != nil {

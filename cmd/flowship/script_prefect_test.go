@@ -1,14 +1,14 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
-	"io"
-	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // setPrefectEnv tells a script of the Prefect servers that testbed has started: PREFECT is the
@@ -34,36 +34,8 @@ func cmdAPI(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 3 {
 		body = args[2]
 	}
-	// A server on SQLite answers 503 now and then, and has not done anything then.
-	deadline, tick := time.Now().Add(20*time.Second), time.NewTicker(100*time.Millisecond)
-	defer tick.Stop()
-	for {
-		status, answer, err := ask(args[0], ts.Getenv("PREFECT_API_URL")+args[1], body)
-		ts.Check(err)
-		if status == http.StatusServiceUnavailable && time.Now().Before(deadline) {
-			<-tick.C
-			continue
-		}
-		if status >= 300 {
-			ts.Fatalf("%s %s: status %d: %s", args[0], args[1], status, answer)
-		}
-		_, err = ts.Stdout().Write(answer)
-		ts.Check(err)
-		return
-	}
-}
-
-func ask(method, url, body string) (status int, answer []byte, err error) {
-	req, err := http.NewRequest(method, url, strings.NewReader(body))
-	if err != nil {
-		return 0, nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer resp.Body.Close()
-	answer, err = io.ReadAll(resp.Body)
-	return resp.StatusCode, answer, err
+	answer, err := started.Ask(context.Background(), args[0], ts.Getenv("PREFECT_API_URL")+args[1], body)
+	ts.Check(err)
+	_, err = ts.Stdout().Write(answer)
+	ts.Check(err)
 }

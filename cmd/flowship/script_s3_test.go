@@ -1,28 +1,11 @@
 package main
 
 import (
-	"errors"
 	"net/url"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
-
-// haveServer reports whether testbed has started a server, which the variable tells.
-func haveServer(name, variable string) (bool, error) {
-	if os.Getenv(variable) != "" {
-		return true, nil
-	}
-	if slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_UNAVAILABLE"), ","), name) { // this machine cannot
-		return false, nil
-	}
-	if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), name) {
-		return false, errors.New(variable + " is not set")
-	}
-	return false, nil
-}
 
 // setS3Env tells a script of that server: BUCKET is a bucket there, and the rest is what S3's own
 // tools read.

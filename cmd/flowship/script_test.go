@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // The commands that scripts have besides testscript's own.
@@ -24,17 +26,17 @@ func scriptCondition(name string) (bool, error) {
 	case "root":
 		return isRoot(), nil
 	case "s3":
-		return haveServer("s3", "FLOWSHIP_TEST_S3")
+		return started.Has("s3", "FLOWSHIP_TEST_S3")
 	case "prefect":
-		return haveServer("prefect", "FLOWSHIP_TEST_PREFECT_API")
+		return started.Has("prefect", "FLOWSHIP_TEST_PREFECT_API")
 	case "docker":
-		return haveServer("docker", "FLOWSHIP_TEST_DOCKER")
+		return started.Has("docker", "FLOWSHIP_TEST_DOCKER")
 	case "image":
-		return haveServer("image", "FLOWSHIP_TEST_IMAGE")
+		return started.Has("image", "FLOWSHIP_TEST_IMAGE")
 	case "kubernetes":
-		return haveServer("kubernetes", "FLOWSHIP_TEST_KUBECONFIG")
+		return started.Has("kubernetes", "FLOWSHIP_TEST_KUBECONFIG")
 	case "secured":
-		return haveServer("prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED")
+		return started.Has("prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED")
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }

@@ -8,18 +8,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // stock is an unmodified Prefect with a home of its own, of the server that all tests share.
@@ -30,21 +30,8 @@ type stock struct {
 	tmp         string // the temporary directory of all that is run
 }
 
-// server returns what the testbed says, or skips the test.
-func server(t *testing.T, name, variable string) string {
-	t.Helper()
-	if value := os.Getenv(variable); value != "" {
-		return value
-	}
-	if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), name) {
-		t.Fatalf("%s is not set", variable)
-	}
-	t.Skipf("needs %s", variable)
-	return ""
-}
-
 func newStock(t *testing.T, extra ...string) *stock {
-	s := &stock{python: server(t, "prefect", "FLOWSHIP_TEST_PYTHON"), api: server(t, "prefect", "FLOWSHIP_TEST_PREFECT_API"), tmp: t.TempDir()}
+	s := &stock{python: started.Python(t), api: started.Server(t, "prefect", "FLOWSHIP_TEST_PREFECT_API"), tmp: t.TempDir()}
 	var err error
 	if s.launcher, err = exec.LookPath("flowship"); err != nil {
 		t.Fatal(err)
@@ -209,21 +196,7 @@ func (s *stock) cancel(ctx context.Context, id string) error {
 }
 
 func (s *stock) call(ctx context.Context, method, path, body string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, s.api+path, strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, got)
-	}
-	return got, err
+	return started.Ask(ctx, method, s.api+path, body)
 }
 
 // wantNothingLeft waits until flowship has left nothing behind. A run has ended in the server's

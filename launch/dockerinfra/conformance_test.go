@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/client"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/dockerinfra"
 	"github.com/flowship/flowship/launch/infratest"
@@ -19,7 +20,7 @@ const testImage = "flowship-test:busybox"
 
 const deadline = 20 * time.Second
 
-func engine(t testing.TB) string { return infratest.Server(t, "docker", "FLOWSHIP_TEST_DOCKER") }
+func engine(t testing.TB) string { return started.Server(t, "docker", "FLOWSHIP_TEST_DOCKER") }
 
 // open returns an infrastructure whose driver is closed with the test.
 func open(t *testing.T, opts dockerinfra.Options) (*launch.Infrastructure, *dockerinfra.Driver) {

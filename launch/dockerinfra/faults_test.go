@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/client"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/dockerinfra"
 	"github.com/flowship/flowship/launch/infratest"
@@ -134,7 +135,7 @@ func guarded(t *testing.T, registry string) string {
 }
 
 func TestPull(t *testing.T) {
-	host, registry := engine(t), infratest.Server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
+	host, registry := engine(t), started.Server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
 	t.Setenv("DOCKER_CONFIG", t.TempDir()) // nobody has logged in
 	there, here := registry+"/flow/ship:1", registry+"/flow/here:1"
 	push(t, host, there)

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,22 +21,6 @@ import (
 
 	"github.com/flowship/flowship/launch"
 )
-
-// Server returns what testbed gives for a server in an environment variable, and skips the test
-// where there is none, unless there must be.
-func Server(t testing.TB, name, variable string) string {
-	t.Helper()
-	value := os.Getenv(variable)
-	if value != "" {
-		return value
-	}
-	listed := func(variable string) bool { return slices.Contains(strings.Split(os.Getenv(variable), ","), name) }
-	if !listed("FLOWSHIP_TEST_UNAVAILABLE") && (os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || listed("FLOWSHIP_TEST_SERVERS")) {
-		t.Fatalf("%s is not set", variable)
-	}
-	t.Skipf("needs go run ./cmd/testbed, which starts %s", name)
-	return ""
-}
 
 // Output collects what a job writes, while it is looked at.
 type Output struct {

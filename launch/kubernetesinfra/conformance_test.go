@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/infratest"
 	"github.com/flowship/flowship/launch/kubernetesinfra"
@@ -28,7 +29,7 @@ const deadline = 60 * time.Second
 // kubeconfig returns the file that testbed gives, and skips the test where there is none.
 func kubeconfig(t testing.TB) string {
 	t.Helper()
-	return infratest.Server(t, "kubernetes", "FLOWSHIP_TEST_KUBECONFIG")
+	return started.Server(t, "kubernetes", "FLOWSHIP_TEST_KUBECONFIG")
 }
 
 // api is a client of the cluster, to look behind the driver's back.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,15 +14,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/bundle"
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 func needPython(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("no python3 to run flows with")
-	}
+	started.Program(t, "python3")
 	t.Setenv("PREFECT_API_URL", "") // the tests may run beside a server
 }
 

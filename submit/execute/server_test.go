@@ -3,11 +3,11 @@ package execute_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
@@ -40,13 +40,8 @@ func (unheard) CurrentStates(_ context.Context, ids []string) (map[string]orches
 
 func newPrefectServer(t testing.TB) *prefectServer {
 	t.Helper()
-	api := os.Getenv("FLOWSHIP_TEST_PREFECT_API")
-	if api == "" || os.Getenv("FLOWSHIP_TEST_PYTHON") == "" {
-		if os.Getenv("FLOWSHIP_TEST_SERVERS") == "all" {
-			t.Fatal("FLOWSHIP_TEST_PYTHON or FLOWSHIP_TEST_PREFECT_API is not set")
-		}
-		t.Skip("needs FLOWSHIP_TEST_PYTHON and FLOWSHIP_TEST_PREFECT_API")
-	}
+	api := started.Server(t, "prefect", "FLOWSHIP_TEST_PREFECT_API")
+	started.Python(t)
 	c, err := prefect.Open(&prefect.Settings{APIURL: api, MaxRetries: 5, Jitter: 0.2, Timeout: time.Minute, CSRF: true})
 	if err != nil {
 		t.Fatal(err)

@@ -6,20 +6,18 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/exec"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 // Whoever signals the group signals the command as well, unless it has left the group.
 func TestSignalsToAGroup(t *testing.T) {
-	if _, err := exec.LookPath("setsid"); err != nil {
-		t.Skip(err)
-	}
+	started.Program(t, "setsid")
 	const script = "trap 'exit 5' TERM; trap 'exit 6' INT; echo ready; while :; do sleep 0.01; done"
 	s := store(t, nil, command("setsid", "sh", "-c", script), execute.FlowRun{})
 	out := &signalling{signals: make(chan os.Signal, 1), signal: syscall.SIGTERM}

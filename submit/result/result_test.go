@@ -6,13 +6,12 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/result"
 )
 
@@ -99,14 +98,7 @@ func testAll(t *testing.T, text []byte) {
 // python runs the script with the Python that has Prefect, or skips the test.
 func python(t *testing.T, mode string, input []byte) []byte {
 	t.Helper()
-	path := os.Getenv("FLOWSHIP_TEST_PYTHON")
-	if path == "" {
-		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), "prefect") {
-			t.Fatal("FLOWSHIP_TEST_PYTHON is not set")
-		}
-		t.Skip("needs FLOWSHIP_TEST_PYTHON")
-	}
-	cmd := exec.CommandContext(t.Context(), path, "testdata/results.py", mode)
+	cmd := exec.CommandContext(t.Context(), started.Python(t), "testdata/results.py", mode)
 	cmd.Env = append(os.Environ(), "PREFECT_HOME="+t.TempDir(), "DO_NOT_TRACK=1")
 	cmd.Stdin = bytes.NewReader(input)
 	var out, errs bytes.Buffer

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
@@ -20,25 +20,10 @@ import (
 // request sends what another tool might, and decodes the answer.
 func request(t *testing.T, s prefect.Settings, method, path, body string, answer any) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		req, err := http.NewRequestWithContext(t.Context(), method, s.APIURL+path, strings.NewReader(body))
-		must(t, err)
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		must(t, err)
-		said, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		must(t, err)
-		if resp.StatusCode == http.StatusServiceUnavailable && time.Now().Before(deadline) {
-			continue // its database has much to do
-		}
-		if resp.StatusCode >= 300 {
-			t.Fatalf("%s %s: %s", method, path, resp.Status)
-		}
-		if answer != nil {
-			must(t, json.Unmarshal(said, answer))
-		}
-		return
+	said, err := started.Ask(t.Context(), method, s.APIURL+path, body)
+	must(t, err)
+	if answer != nil {
+		must(t, json.Unmarshal(said, answer))
 	}
 }
 

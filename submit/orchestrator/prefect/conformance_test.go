@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/orchestrator/orchestratortest"
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
@@ -13,7 +14,7 @@ import (
 // server returns the settings of one of the real servers, or skips the test.
 func server(t *testing.T, name, variable string) prefect.Settings {
 	t.Helper()
-	api := realServer(t, name, variable)
+	api := started.Server(t, name, variable)
 	return prefect.Settings{
 		APIURL: api, MaxRetries: 5, Jitter: 0.2, Timeout: time.Minute, CSRF: true, VersionCheck: true,
 		ProfilesFile: filepath.Join(t.TempDir(), "profiles.toml"), Profile: "mine",

@@ -6,28 +6,14 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
-
-// realServer is the address of a real server's API, or the test is skipped.
-func realServer(t *testing.T, name, variable string) string {
-	t.Helper()
-	api := os.Getenv(variable)
-	if api == "" {
-		if os.Getenv("FLOWSHIP_TEST_REQUIRED") != "" || slices.Contains(strings.Split(os.Getenv("FLOWSHIP_TEST_SERVERS"), ","), name) {
-			t.Fatalf("%s is not set", variable)
-		}
-		t.Skipf("needs %s", variable)
-	}
-	return api
-}
 
 // proxy stands between a client and a real server.
 type proxy struct {
@@ -41,7 +27,7 @@ type proxy struct {
 
 func newProxy(t *testing.T) *proxy {
 	t.Helper()
-	target, err := url.Parse(realServer(t, "prefect", "FLOWSHIP_TEST_PREFECT_API"))
+	target, err := url.Parse(started.Server(t, "prefect", "FLOWSHIP_TEST_PREFECT_API"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket/wsjson"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
@@ -106,7 +107,7 @@ func TestLogIn(t *testing.T) {
 
 // TestSecuredServer: a server that wants a password gets it on its connections as well.
 func TestSecuredServer(t *testing.T) {
-	api, auth := realServer(t, "prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED"), os.Getenv("FLOWSHIP_TEST_PREFECT_AUTH")
+	api, auth := started.Server(t, "prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED"), os.Getenv("FLOWSHIP_TEST_PREFECT_AUTH")
 	for password, want := range map[string]bool{auth: true, "admin:wrong": false} {
 		c, err := prefect.Open(&prefect.Settings{APIURL: api, AuthString: prefect.Secret(password), MaxRetries: 5, CSRF: true})
 		if err != nil {
