@@ -10,7 +10,7 @@
 //	-list         print the servers and what they give to the command, start nothing
 //	-servers a,b  start only these
 //
-// The command is in the environment told
+// The command is in the environment told, and tests read with package started,
 //
 //	FLOWSHIP_TEST_REQUIRED     1: a test that finds its server missing must fail, where it would otherwise be skipped;
 //	                           not with -servers
