@@ -42,50 +42,79 @@ func (g *gate) Wait(ctx context.Context, _ string) (*launch.Exit, error) {
 	}
 }
 
-// A run that is to be run again before its launcher has seen that it has ended belongs to who runs
-// it again.
-func TestRunAgainBeforeItsEndWasSeen(t *testing.T) {
-	ctx := t.Context()
-	runs, err := local.Open(ctx, filepath.Join(t.TempDir(), "flowship.db"), nil)
+// bed is an embedded backend with a work pool, and a launcher whose jobs the gate lets end.
+type bed struct {
+	*local.Orchestrator
+	*gate
+	launcher *worker.Launcher
+	run      *orchestrator.FlowRun
+	lease    orchestrator.Lease // on the run
+}
+
+// newBed has one run, in this state.
+func newBed(t *testing.T, state orchestrator.StateType) *bed {
+	t.Helper()
+	runs, err := local.Open(t.Context(), filepath.Join(t.TempDir(), "flowship.db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer runs.Close()
-	if _, err := runs.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: "pool", Type: "process", BaseJobTemplate: []byte(template)}); err != nil {
+	t.Cleanup(func() { runs.Close() })
+	if _, err := runs.CreateWorkPool(t.Context(), orchestrator.NewWorkPool{Name: "pool", Type: "process", BaseJobTemplate: []byte(template)}); err != nil {
 		t.Fatal(err)
 	}
-	first, second := orchestrator.NewLease("launcher", time.Hour), orchestrator.NewLease("launcher", time.Hour)
-	run, err := runs.CreateFlowRun(ctx, orchestrator.NewFlowRun{
-		Flow: "f", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypePending, ""), Lease: &first,
+	b := &bed{Orchestrator: runs, gate: &gate{open: make(chan struct{})}, lease: orchestrator.NewLease("launcher", time.Hour)}
+	n := orchestrator.NewFlowRun{
+		Flow: "f", Name: "unlucky", WorkPool: "pool", State: orchestrator.NewState(state, ""),
 		Bundle: orchestrator.Bundle{URL: "file://" + filepath.ToSlash(t.TempDir())},
-	})
-	if err != nil {
+	}
+	if state == orchestrator.TypePending {
+		n.Lease = &b.lease
+	}
+	if b.run, err = runs.CreateFlowRun(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{open: make(chan struct{})}
-	launcher := &worker.Launcher{
+	b.launcher = &worker.Launcher{
 		Runs:           runs,
 		Watcher:        orchestrator.NewWatcher(runs, 0),
-		Infrastructure: func(string) (*launch.Infrastructure, error) { return launch.New("process", g), nil },
+		Infrastructure: func(string) (*launch.Infrastructure, error) { return launch.New("process", b.gate), nil },
 		Executor:       []string{"flowship", "step"},
 		Env:            func(string, orchestrator.Lease) []string { return nil },
 	}
-	end, err := launcher.Launch(ctx, worker.Launch{Run: run, Lease: first, Accepted: func() {
-		for _, to := range []orchestrator.StateType{orchestrator.TypeRunning, orchestrator.TypeFailed} {
-			if _, err := runs.SetState(ctx, run.ID, orchestrator.NewState(to, ""), nil); err != nil {
-				t.Error(err)
-			}
-		}
-		again := &orchestrator.SetStateOptions{Force: true, Lease: &second}
-		if _, err := runs.SetState(ctx, run.ID, orchestrator.NewState(orchestrator.TypePending, "again"), again); err != nil {
+	return b
+}
+
+// launch has the run launched; its job is under way while accepted is called, and ends after it.
+func (b *bed) launch(t *testing.T, accepted func()) (*worker.End, error) {
+	return b.launcher.Launch(t.Context(), worker.Launch{Run: b.run, Lease: b.lease, Accepted: func() {
+		accepted()
+		close(b.open)
+	}})
+}
+
+// becomes has somebody set the states of the run, one after the other.
+func (b *bed) becomes(t *testing.T, opts *orchestrator.SetStateOptions, states ...orchestrator.State) {
+	t.Helper()
+	for _, to := range states {
+		if _, err := b.SetState(t.Context(), b.run.ID, to, opts); err != nil {
 			t.Error(err)
 		}
-		close(g.open)
-	}})
+	}
+}
+
+// A run that is to be run again before its launcher has seen that it has ended belongs to who runs
+// it again.
+func TestRunAgainBeforeItsEndWasSeen(t *testing.T) {
+	b := newBed(t, orchestrator.TypePending)
+	second := orchestrator.NewLease("launcher", time.Hour)
+	end, err := b.launch(t, func() {
+		b.becomes(t, nil, orchestrator.NewState(orchestrator.TypeRunning, ""), orchestrator.NewState(orchestrator.TypeFailed, ""))
+		again := &orchestrator.SetStateOptions{Force: true, Lease: &second}
+		b.becomes(t, again, orchestrator.NewState(orchestrator.TypePending, "again"))
+	})
 	if err != nil || end.State.Type != orchestrator.TypeFailed || end.ExitCode != 1 {
 		t.Errorf("the first end: %+v, %v", end, err)
 	}
-	states, err := runs.States(ctx, run.ID)
+	states, err := b.States(t.Context(), b.run.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,44 +125,18 @@ func TestRunAgainBeforeItsEndWasSeen(t *testing.T) {
 	if diff := cmp.Diff([]string{"Pending", "Running", "Failed", "Pending"}, names); diff != "" {
 		t.Errorf("states (-want +got):\n%s", diff)
 	}
-	if err := runs.Renew(ctx, second); err != nil {
+	if err := b.Renew(t.Context(), second); err != nil {
 		t.Errorf("who runs it again: %v", err)
 	}
 }
 
 // A run that took too long says so by its launcher's exit code, also where its executor ended well.
 func TestExitCodeOfTimedOut(t *testing.T) {
-	ctx := t.Context()
-	runs, err := local.Open(ctx, filepath.Join(t.TempDir(), "flowship.db"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer runs.Close()
-	if _, err := runs.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: "pool", Type: "process", BaseJobTemplate: []byte(template)}); err != nil {
-		t.Fatal(err)
-	}
-	lease := orchestrator.NewLease("launcher", time.Hour)
-	run, err := runs.CreateFlowRun(ctx, orchestrator.NewFlowRun{Flow: "f", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypePending, ""), Lease: &lease})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gate{open: make(chan struct{})}
-	launcher := &worker.Launcher{
-		Runs:           runs,
-		Watcher:        orchestrator.NewWatcher(runs, 0),
-		Infrastructure: func(string) (*launch.Infrastructure, error) { return launch.New("process", g), nil },
-		Executor:       []string{"flowship", "step"},
-		Env:            func(string, orchestrator.Lease) []string { return nil },
-	}
-	end, err := launcher.Launch(ctx, worker.Launch{Run: run, Lease: lease, Accepted: func() {
+	b := newBed(t, orchestrator.TypePending)
+	end, err := b.launch(t, func() {
 		late := orchestrator.NewNamedState(orchestrator.TypeFailed, orchestrator.NameTimedOut, "too long")
-		for _, to := range []orchestrator.State{orchestrator.NewState(orchestrator.TypeRunning, ""), late} {
-			if _, err := runs.SetState(ctx, run.ID, to, nil); err != nil {
-				t.Error(err)
-			}
-		}
-		close(g.open)
-	}})
+		b.becomes(t, nil, orchestrator.NewState(orchestrator.TypeRunning, ""), late)
+	})
 	if err != nil || end.State.Name != orchestrator.NameTimedOut || end.ExitCode != execute.ExitTimedOut {
 		t.Errorf("the end: %+v, %v", end, err)
 	}
@@ -141,34 +144,11 @@ func TestExitCodeOfTimedOut(t *testing.T) {
 
 // That the infrastructure took no job is how a run ended, and known.
 func TestWorkerSaysWhyARunCrashed(t *testing.T) {
-	ctx := t.Context()
-	runs, err := local.Open(ctx, filepath.Join(t.TempDir(), "flowship.db"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer runs.Close()
-	if _, err := runs.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: "pool", Type: "process", BaseJobTemplate: []byte(template)}); err != nil {
-		t.Fatal(err)
-	}
-	_, err = runs.CreateFlowRun(ctx, orchestrator.NewFlowRun{
-		Flow: "f", Name: "unlucky", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypeScheduled, ""),
-		Bundle: orchestrator.Bundle{URL: "file://" + filepath.ToSlash(t.TempDir())},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	launcher := &worker.Launcher{
-		Runs:    runs,
-		Watcher: orchestrator.NewWatcher(runs, 0),
-		Infrastructure: func(string) (*launch.Infrastructure, error) {
-			return launch.New("process", &gate{closed: errors.New("no room")}), nil
-		},
-		Executor: []string{"flowship", "step"},
-		Env:      func(string, orchestrator.Lease) []string { return nil },
-	}
+	b := newBed(t, orchestrator.TypeScheduled)
+	b.closed = errors.New("no room")
 	var log bytes.Buffer
 	opts := worker.Options{WorkPool: "pool", RunOnce: true, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
-	if err := worker.New(launcher, runs, opts).Run(ctx); err != nil {
+	if err := worker.New(b.launcher, b.Orchestrator, opts).Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	const want = `name=unlucky message="the executor could not be started: launch: start process: no room"`
