@@ -17,6 +17,7 @@ import (
 	"github.com/flowship/flowship/launch/processinfra"
 	"github.com/flowship/flowship/storage"
 	"github.com/flowship/flowship/submit/execute"
+	"github.com/flowship/flowship/submit/execute/executor"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/worker"
 )
@@ -38,6 +39,7 @@ func (c *Client) elsewhere(run *orchestrator.FlowRun, poolType string) (*worker.
 		return nil, nil
 	}
 	e := &worker.Elsewhere{Program: imageProgram, Reports: c.onPrefect(), Secrets: []string{execute.EnvSigned, "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"}}
+	e.Env = []string{executor.EnvWatched + "=1"}
 	if c.onPrefect() { // only there the executor has somebody to report to
 		e.Env = []string{envExecutes + "=" + run.ID, envLease + "=" + c.length.String()}
 	}

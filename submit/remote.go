@@ -313,8 +313,8 @@ func (p *process) execute(ctx context.Context, flags *flag.FlagSet) int {
 		return exitUsage
 	}
 	record, err := Execute(ctx, Step{Step: step, Storage: p.opts.Storage})
-	if err != nil && (record == nil || !record.Told) {
-		fmt.Fprintln(p.stderr, err)
+	if untold := executor.Untold(record, err); untold != nil {
+		fmt.Fprintln(p.stderr, untold)
 	}
 	return executor.ExitCode(record, err)
 }

@@ -56,8 +56,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	record, err := executor.Run(ctx, *step, &executor.Options{Registry: fetch, Stdout: stdout, Stderr: stderr})
-	if err != nil && (record == nil || !record.Told) { // else the flow run says it
-		fmt.Fprintln(stderr, "error:", err)
+	if untold := executor.Untold(record, err); untold != nil {
+		fmt.Fprintln(stderr, "error:", untold)
 	}
 	return executor.ExitCode(record, err)
 }

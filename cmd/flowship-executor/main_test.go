@@ -25,6 +25,11 @@ import (
 // newBundle builds a bundle that prints a file, in a folder that is a store.
 func newBundle(t *testing.T) (dir string, b *bundle.Bundle) {
 	t.Helper()
+	return newBundleOf(t, "sh", "-c", "cat f; exit 7")
+}
+
+func newBundleOf(t *testing.T, command ...string) (dir string, b *bundle.Bundle) {
+	t.Helper()
 	from, dir := t.TempDir(), t.TempDir()
 	if err := os.WriteFile(filepath.Join(from, "f"), []byte("content\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -33,7 +38,7 @@ func newBundle(t *testing.T) (dir string, b *bundle.Bundle) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inv := bundle.Invocation{Runtime: bundle.RuntimeExec, Command: []string{"sh", "-c", "cat f; exit 7"}}
+	inv := bundle.Invocation{Runtime: bundle.RuntimeExec, Command: command}
 	if _, err := bundle.Build(t.Context(), c, inv, dir, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +92,17 @@ func TestRun(t *testing.T) {
 				t.Errorf("record %s, %v", text, err)
 			}
 		})
+	}
+}
+
+// TestUntold runs a program that is not there: nobody else says so.
+func TestUntold(t *testing.T) {
+	dir, b := newBundleOf(t, "nosuchprogram")
+	t.Chdir(t.TempDir())
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"step", "execute", "--url", "file://" + dir, "--key", "bundle.json", "--digest", b.Digest.String()}, &stdout, &stderr)
+	if want := "error: the command \"nosuchprogram\" was not found\n"; code != 127 || stderr.String() != want {
+		t.Errorf("code %d, stderr %q, want 127, %q", code, &stderr, want)
 	}
 }
 

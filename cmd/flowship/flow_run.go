@@ -44,7 +44,7 @@ func aboutFlowRun(err error) error {
 	case errors.Is(err, orchestrator.ErrNotFound):
 		hint = "flowship flow-run ls shows the runs that there are"
 	case errors.Is(err, orchestrator.ErrAmbiguous):
-		hint = "give more of the id"
+		hint = "flowship flow-run ls shows the ids; give one, or more of it"
 	case errors.Is(err, orchestrator.ErrUnfinished):
 		hint = "wait until it has ended"
 	case errors.Is(err, storage.ErrNotFound):

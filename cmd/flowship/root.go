@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -9,6 +10,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/flowship/flowship/launch"
 )
 
 // execute runs one command line and returns the exit code.
@@ -108,7 +112,8 @@ in PATH builds flows in Go; with NO_COLOR there is no colour.`,
 	flags.StringVarP(&output, "output", "o", output, "`FORMAT` of the result and of errors: text or json")
 	flags.BoolVarP(&c.quiet, "quiet", "q", false, "no warnings and no progress")
 	flags.StringVar(&c.profile, "profile", "", "`NAME` of the Prefect profile whose settings count")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err} })
+	root.SetFlagErrorFunc(aboutFlag)
+	root.SetHelpCommand(newHelpCommand())
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	root.CompletionOptions.DisableDefaultCmd = true
@@ -156,5 +161,46 @@ func arguments(names ...string) cobra.PositionalArgs {
 			return usagef("", "unexpected argument %q", args[len(names)])
 		}
 		return nil
+	}
+}
+
+// aboutFlag says which flag may have been meant.
+func aboutFlag(cmd *cobra.Command, err error) error {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		if near := launch.Nearest(unknown.GetSpecifiedName(), slices.Values(names)); near != "" && unknown.GetSpecifiedShortnames() == "" {
+			return &usageError{err: err, hint: "did you mean --" + near + "?"}
+		}
+	}
+	return &usageError{err: err}
+}
+
+// newHelpCommand stands in for cobra's, which shows the help of another command where there is
+// none of the name.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND...]",
+		Short: "Show the help of a command",
+		Long:  `Help shows what --help shows.`,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			if of, _, err := cmd.Root().Find(args); err == nil {
+				for _, sub := range of.Commands() {
+					if sub.IsAvailableCommand() {
+						names = append(names, sub.Name()+"\t"+sub.Short)
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("flowship --help shows the commands", "unknown command %q", strings.Join(args, " "))
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
 	}
 }

@@ -76,12 +76,13 @@ func runStepExecute(ctx context.Context, c *console, opts *stepExecuteOptions) e
 			return err
 		},
 	})
+	untold := executor.Untold(record, err)
 	switch {
-	case err != nil && record != nil && record.Told: // who launched it says so
-		return exitStatus(record.ExitCode)
-	case err != nil && record != nil:
+	case untold != nil && err == nil:
+		return &hinted{err: untold, kind: kindUnavailable, code: record.ExitCode}
+	case untold != nil && record != nil:
 		return &hinted{err: err, hint: executingHint(err), code: record.ExitCode}
-	case err != nil:
+	case untold != nil:
 		return unavailable(err)
 	case record.ExitCode != 0:
 		return exitStatus(record.ExitCode)

@@ -144,6 +144,10 @@ func (c *console) slots(p *orchestrator.WorkPool) string {
 
 const typeHint = "runs are launched as local processes, in containers and on Kubernetes: --type process, docker or kubernetes"
 
+func errNoPoolType() error {
+	return usagef("--type process, docker or kubernetes; on a Prefect server also ecs and what else it knows", "missing --type")
+}
+
 const typeHelp = "the type `T` of infrastructure: process, docker or kubernetes; on a Prefect server also ecs, cloud-run-v2, vertex-ai, azure-container-instance and what else it knows"
 
 // aboutWorkPool gives errors about work pools their hints.

@@ -37,7 +37,7 @@ JSON: as of work-pool inspect.`,
 		Args: arguments("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if opts.poolType == "" {
-				return usagef("--type process; on a Prefect server also docker, kubernetes and their like", "missing --type")
+				return errNoPoolType()
 			}
 			return runWorkPoolCreate(cmd.Context(), c, opts, args[0])
 		},

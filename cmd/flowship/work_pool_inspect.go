@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"regexp"
 	"strings"
 	"time"
 
@@ -77,8 +78,8 @@ func (c *console) writeVariables(w *bufio.Writer, variables []launch.Variable) {
 	t := &table{head: []string{"JOB VARIABLE", "TYPE", "DEFAULT", "MEANING"}}
 	for _, v := range variables {
 		meaning := v.Title
-		if first, _, _ := strings.Cut(v.Description, ". "); first != "" {
-			meaning = strings.TrimSuffix(first, ".")
+		if v.Description != "" {
+			meaning = strings.TrimSuffix(firstSentence(v.Description), ".")
 		}
 		value := string(v.Default)
 		if v.Default == nil && v.Required {
@@ -87,4 +88,14 @@ func (c *console) writeVariables(w *bufio.Writer, variables []launch.Variable) {
 		t.add(text(shown(v.Name)), text(shown(v.Type)), text(shown(value)), text(shown(strings.Join(strings.Fields(meaning), " "))))
 	}
 	t.write(w, c.outStyled)
+}
+
+var sentenceEnd = regexp.MustCompile(`\. +\p{Lu}`)
+
+// firstSentence ends where the next sentence begins with a capital, not behind "e.g.".
+func firstSentence(text string) string {
+	if end := sentenceEnd.FindStringIndex(text); end != nil {
+		return text[:end[0]]
+	}
+	return text
 }

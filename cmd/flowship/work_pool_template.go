@@ -20,7 +20,7 @@ pool of this type gets when it is made without one: that of Prefect's own worker
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if poolType == "" {
-				return usagef("--type process; on a Prefect server also docker, kubernetes and their like", "missing --type")
+				return errNoPoolType()
 			}
 			return runDefaultTemplate(cmd.Context(), c, poolType)
 		},

@@ -20,6 +20,7 @@ type ending struct {
 	orchestrator.State
 	code   int
 	result json.RawMessage
+	said   bool // by the program itself, with its exit code
 }
 
 func failed(code int, format string, args ...any) *ending {
@@ -106,7 +107,7 @@ func commandEnd(code int, result json.RawMessage, err error) *ending {
 	switch {
 	case code != 0:
 		e := failed(code, "the command ended with exit code %d", code)
-		e.result = result
+		e.result, e.said = result, true
 		return e
 	case err != nil:
 		return failed(exitFailed, "the result that the command wrote to $FLOWSHIP_RESULT %v", err)

@@ -17,7 +17,7 @@ const maxVariable = 96 << 10
 
 // foreignVariables are for the executor alone, or may be left of a run that this one is part of.
 var foreignVariables = []string{
-	"FLOWSHIP_EXECUTES", "FLOWSHIP_LEASE", "FLOWSHIP_STATE", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP",
+	"FLOWSHIP_EXECUTES", "FLOWSHIP_LEASE", "FLOWSHIP_STATE", "FLOWSHIP_SCRATCH", "FLOWSHIP_STOP", "FLOWSHIP_WATCHED",
 	"FLOWSHIP_PARAMETERS", "FLOWSHIP_FLOW", "FLOWSHIP_CHECK", "FLOWSHIP_FAILURE", "FLOWSHIP_LOGS",
 }
 

@@ -327,6 +327,9 @@ func (x *execution) finish(ctx context.Context, e *ending) (*Record, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
 	defer cancel()
 	r := &Record{ID: x.FlowRunID, State: e.State, ExitCode: e.code, Result: e.result, Started: x.started, Ended: time.Now().UTC()}
+	if x.Runs == nil && !e.said && e.Type != orchestrator.TypeCompleted {
+		r.Unsaid = e.Message
+	}
 	if x.FlowRunID == "" {
 		return r, nil // the document that names the run could not be believed
 	}

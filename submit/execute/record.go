@@ -25,6 +25,9 @@ type Record struct {
 
 	// Told says that the orchestrator knows the state: who asks it need not be told again.
 	Told bool `json:"-"`
+	// Unsaid is why the run did not complete, where nobody was told and the program did not say
+	// it by its own exit code; else "".
+	Unsaid string `json:"-"`
 }
 
 // NotRun is the record of a run whose end is told from outside: there is nothing that it left.

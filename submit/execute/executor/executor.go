@@ -4,6 +4,9 @@
 //
 //	step, err := executor.ParseStep(os.Args[3:])
 //	record, err := executor.Run(ctx, *step, nil)
+//	if untold := executor.Untold(record, err); untold != nil {
+//		fmt.Fprintln(os.Stderr, "error:", untold)
+//	}
 //	os.Exit(executor.ExitCode(record, err))
 //
 // The flow run is one of the embedded default ([EnvState] says where), one of the Prefect server
@@ -12,6 +15,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -31,6 +35,8 @@ const (
 	EnvState    = "FLOWSHIP_STATE"    // the state directory of the flow run; "" for one of a server
 	EnvScratch  = "FLOWSHIP_SCRATCH"  // a directory that is removed with the job
 	EnvStop     = "FLOWSHIP_STOP"     // "group": the process has a group of its own, which gets the signals
+	// EnvWatched: who launched the process reads its record, and says how the run ended.
+	EnvWatched = "FLOWSHIP_WATCHED"
 	// As Prefect's own workers call the flow run.
 	EnvPrefectRun = "PREFECT__FLOW_RUN_ID"
 )
@@ -124,6 +130,18 @@ func foldersOnly() *storage.OpenOptions {
 		return nil, fmt.Errorf("this executor opens no %q: it needs URLs that are signed for the run (storage_access=signed), or the whole flowship in its place", u.Scheme+"://")
 	}
 	return &storage.OpenOptions{Openers: map[string]storage.Opener{"s3": refuse, "gs": refuse, "azblob": refuse}}
+}
+
+// Untold is what a process with what [Run] returned has to say on its standard error: why the step
+// did not complete, or nil where the program has said it, or who launched the process does.
+func Untold(record *execute.Record, err error) error {
+	switch {
+	case err == nil && record.Unsaid != "" && os.Getenv(EnvWatched) == "":
+		return errors.New(record.Unsaid)
+	case err != nil && (record == nil || !record.Told):
+		return err
+	}
+	return nil
 }
 
 // ExitCode is the exit code of a process with what [Run] returned.
