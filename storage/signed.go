@@ -56,7 +56,8 @@ func OpenSigned(signed string, opts *OpenOptions) (*Signed, error) {
 		return nil, errors.New("storage: the signed URL is not one of http:// or https://")
 	}
 	o := &Signed{url: signed, expiry: expiryOf(u.Query()), client: &http.Client{Transport: http.DefaultTransport}}
-	o.store.name, o.store.patience = Redact(signed), opts.Patience
+	plain := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath} // the rest is for the server
+	o.store.name, o.store.patience = plain.String(), opts.Patience
 	if o.store.patience == 0 {
 		o.store.patience = defaultPatience
 	}
@@ -143,7 +144,7 @@ func (o *Signed) get(ctx context.Context, offset int64, read func(*http.Response
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 		want = http.StatusPartialContent
 	}
-	resp, err := o.client.Do(req)
+	resp, err := o.do(req)
 	if err != nil {
 		return ctx.Err() == nil, err
 	}
@@ -194,7 +195,7 @@ func (o *Signed) put(ctx context.Context, src *source, opts *PutOptions) (again 
 	if !opts.Replace {
 		req.Header.Set("If-None-Match", "*")
 	}
-	resp, err := o.client.Do(req)
+	resp, err := o.do(req)
 	if err != nil {
 		return ctx.Err() == nil, err
 	}
@@ -206,6 +207,15 @@ func (o *Signed) put(ctx context.Context, src *source, opts *PutOptions) (again 
 		return passing(status), o.refused(resp)
 	}
 	return false, nil
+}
+
+// do asks the server. Its errors leave the URL to those of the object, which name it anyway.
+func (o *Signed) do(req *http.Request) (*http.Response, error) {
+	resp, err := o.client.Do(req)
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		err = failed.Err
+	}
+	return resp, err
 }
 
 // passing reports whether a server that answers so may answer otherwise the next time.

@@ -206,4 +206,7 @@ func TestSignedUnavailable(t *testing.T) {
 	if !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrUnauthorized) {
 		t.Errorf("error %v, want that the store is not available", err)
 	}
+	if text := err.Error(); strings.Count(text, "://") != 1 || strings.Contains(text, "?") {
+		t.Errorf("error %q: want the object's URL once, and without what signs it", text)
+	}
 }
