@@ -46,7 +46,7 @@ func aboutFlowRun(err error) error {
 	case errors.Is(err, orchestrator.ErrAmbiguous):
 		hint = "flowship flow-run ls shows the ids; give one, or more of it"
 	case errors.Is(err, orchestrator.ErrUnfinished):
-		hint = "wait until it has ended"
+		hint = "flowship flow-run wait waits for its end, flow-run cancel ends it"
 	case errors.Is(err, storage.ErrNotFound):
 		hint = "what the run left in the store was removed"
 	case errors.Is(err, orchestrator.ErrNoWorkPool):

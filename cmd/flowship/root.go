@@ -76,8 +76,8 @@ or that is refused; 4 not found; 5 storage or backend not available; 124 timed o
 With -o json the result is one JSON document, and an error one line on standard
 error, {"error": {"kind", "message", "hint"}}. Kinds: usage empty whitespace
 null_byte absolute traversal symlink_loop invalid_pattern unreadable not_found
-tampered changed refused conflict unauthorized unavailable timeout internal. An
-interruption is unavailable.
+tampered changed refused conflict unauthorized unavailable timeout internal. That
+of an interruption is unavailable.
 
 "flowship -m MODULE OPTIONS" stands in for "python -m MODULE OPTIONS", for the modules
 that Prefect starts for bundles: it is a launcher for Prefect's work pools.
@@ -102,10 +102,7 @@ in PATH builds flows in Go; with NO_COLOR there is no colour.`,
 				return usagef("", "unknown output format %q: want text or json", output)
 			}
 			c.json = output == "json"
-			if c.profile != "" { // also for the processes that are started from here
-				return os.Setenv("PREFECT_PROFILE", c.profile)
-			}
-			return nil
+			return c.useProfile()
 		},
 	}
 	flags := root.PersistentFlags()
@@ -123,6 +120,7 @@ in PATH builds flows in Go; with NO_COLOR there is no colour.`,
 		newBundleCommand(c), newImageCommand(c), newStorageCommand(c), newStepCommand(c), newDoctorCommand(c), newVersionCommand(c), newCompletionCommand(c),
 	)
 	withoutFlagsInUse(root)
+	completions(c, root)
 	return root
 }
 

@@ -36,10 +36,14 @@ func newStepExecuteCommand(c *console) *cobra.Command {
 		Long: `Execute fetches the document KEY from the store and its sidecar, verifies both
 against the digest, extracts the files into the current directory and runs the
 command or the flow there; where PREFECT_API_URL is set, a flow in Python is run by
-Prefect, for a flow run of that server. Nothing runs of a bundle that is not the one with
-this digest. A bundle in a registry, as bundle push brings it there, leaves its record
-in the store of --result-url alone. It exits with the command's own code, or 1 if the flow did not return;
-3: the bundle does not verify, 4: it is not there, or no Python for its flow.`,
+Prefect, for a flow run of that server. Nothing runs of a bundle that is not the one
+with this digest. A bundle in a registry, as bundle push brings it there, leaves its
+record in the store of --result-url alone.
+
+It exits with the command's own code, or 1 if the flow did not return; 3: the bundle
+does not verify, 4: it is not there, or no Python for its flow. Why the run did not
+complete is said on standard error, unless the command said it by its exit code or a
+flow run is told.`,
 		Example: `  flowship step execute --url file:///var/lib/bundles --key 0b3c… --digest sha256:9f86…`,
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
