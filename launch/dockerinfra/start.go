@@ -38,6 +38,7 @@ func (d *Driver) Start(ctx context.Context, job *launch.Job) (string, error) {
 		return "", err
 	}
 	p.address(version)
+	p.proxies(e.host)
 	p.request.config.Labels[LabelOwner] = o.name
 	p.request.config.Labels[LabelJob] = strings.ToLower(rand.Text())
 	if err := p.fetch(ctx, e); err != nil {
