@@ -173,8 +173,7 @@ func (a *attempt) once(ctx, whole context.Context, begin beginning) (end *End, a
 	case exit == nil && a.found && errors.Is(err, launch.ErrNotFound):
 		return a.wasGone(whole)
 	case exit == nil: // the platform says why there will be none
-		end, err = a.notRun(whole, err)
-		return end, nil, err
+		return a.notRun(whole, err)
 	}
 	if exit == nil {
 		return nil, nil, fmt.Errorf("worker: %w", err)
