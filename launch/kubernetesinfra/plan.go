@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/flowship/flowship/launch"
@@ -121,7 +122,7 @@ func (p *plan) name(job *launch.Job, c *configuration, m *manifest) {
 	}
 	// Without the job variable name, the template leaves nothing but the dash.
 	said, _ := m.metadata["generateName"].(string)
-	if said == "None-" { // as a null becomes text
+	if said == "None-" || strings.Contains(said, "{{") { // as a null becomes text, and a name that was filled in since
 		said = ""
 	}
 	for _, name := range []string{said, c.Name, job.Name, "prefect-job"} {

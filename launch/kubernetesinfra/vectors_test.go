@@ -82,3 +82,17 @@ func numbersOnJob(configuration map[string]any) bool {
 	_, ok := pod["parallelism"]
 	return pod != nil && !ok
 }
+
+// A Job's name is that of the configuration, also where it was filled in after the manifest was.
+func TestFilledName(t *testing.T) {
+	driver := New(nil)
+	configuration, err := driver.Template().Resolve(map[string]any{"name": "{{ ctx.flow_run.name }}!"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	configuration["name"] = "Sunny Day!"
+	p, err := driver.plan(&launch.Job{Configuration: configuration, Command: []string{"true"}})
+	if err != nil || p.base != "sunny-day-" {
+		t.Errorf("%q, %v", p.base, err)
+	}
+}
