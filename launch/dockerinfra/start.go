@@ -118,7 +118,7 @@ func (p *plan) begin(ctx context.Context, e *engine, cid string, files []launch.
 			return fmt.Errorf("connect the network %q: %w", n, e.because(ctx, err))
 		}
 	}
-	if err := e.give(ctx, cid, files); err != nil {
+	if err := e.give(ctx, cid, files, p.job.Take); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
