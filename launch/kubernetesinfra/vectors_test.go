@@ -96,3 +96,22 @@ func TestFilledName(t *testing.T) {
 		t.Errorf("%q, %v", p.base, err)
 	}
 }
+
+// A pool whose manifest names the Job itself has that name, and nothing beside it.
+func TestFixedName(t *testing.T) {
+	driver := New(nil)
+	configuration, err := driver.Template().Resolve(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	configuration["job_manifest"].(map[string]any)["metadata"].(map[string]any)["name"] = "fixed"
+	p, err := driver.plan(&launch.Job{Configuration: configuration, Command: []string{"true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.mark("token")
+	metadata := p.manifest["metadata"].(map[string]any)
+	if diff := cmp.Diff([]any{"fixed", nil}, []any{metadata["name"], metadata["generateName"]}); diff != "" {
+		t.Errorf("name and generateName (-want +got):\n%s", diff)
+	}
+}
