@@ -130,6 +130,13 @@ func (at endpoint) tls() tlsconfig.Options {
 	return opts
 }
 
+// Endpoint is how the docker command reaches its engine: the address and, for one that wants them,
+// the directory with certificates. See [Options.Host].
+func Endpoint() (host, certs string, err error) {
+	at, err := discover()
+	return at.host, at.certs, err
+}
+
 // discover finds the engine that the docker command talks to.
 func discover() (endpoint, error) {
 	if host := os.Getenv(client.EnvOverrideHost); host != "" {
