@@ -71,7 +71,8 @@ type Job struct {
 	Known func(id string)
 	// Files are put into the job before it starts. Take are copied out of it once it has ended,
 	// before [Running.Wait] returns: each as a whole or not at all; those that are missing in the
-	// job are passed over. A platform whose jobs share this program's file system refuses both.
+	// job are passed over. A directory of one that is to be taken is made if the job has none, for
+	// whichever user it runs as. A platform whose jobs share this program's file system refuses both.
 	Files, Take []File
 }
 

@@ -126,6 +126,16 @@ func fill(template any, values map[string]any) (any, bool) {
 	return template, true
 }
 
+// Fill puts values in place of the placeholders of a text, as Prefect does in the name of a job: what
+// has no value is left out.
+func Fill(text string, values map[string]any) string {
+	filled, ok := fillText(text, values)
+	if !ok || filled == nil {
+		return ""
+	}
+	return PythonText(filled)
+}
+
 func fillText(template string, values map[string]any) (any, bool) {
 	matches := placeholderIn(template)
 	if len(matches) == 1 && matches[0][0] == 0 && matches[0][1] == len(template) {

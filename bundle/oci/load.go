@@ -17,14 +17,30 @@ import (
 	"strings"
 )
 
-// Load brings the image, which must be for one platform, into the container engine that DOCKER_HOST
-// names, else the one of this machine, as "docker load" does.
-func (i *Image) Load(ctx context.Context, name string) error {
-	host := os.Getenv("DOCKER_HOST")
+// LoadOptions are the options of [Image.Load]; nil is the default.
+type LoadOptions struct {
+	// Host is the address of the engine; "" is that in DOCKER_HOST or, without one, this machine's.
+	Host string
+	// Certs is the directory with ca.pem, cert.pem and key.pem for an engine that wants them; "" is
+	// that of DOCKER_CERT_PATH, if DOCKER_TLS_VERIFY says so.
+	Certs string
+}
+
+// Load brings the image, which must be for one platform, into a container engine, as "docker load"
+// does.
+func (i *Image) Load(ctx context.Context, name string, opts *LoadOptions) error {
+	var o LoadOptions
+	if opts != nil {
+		o = *opts
+	}
+	host := o.Host
+	if host == "" {
+		host = os.Getenv("DOCKER_HOST")
+	}
 	if host == "" {
 		host = "unix:///var/run/docker.sock"
 	}
-	e, err := openEngine(host)
+	e, err := openEngine(host, o.Certs)
 	if err != nil {
 		return fmt.Errorf("oci: %w", err)
 	}
@@ -41,7 +57,7 @@ type engine struct {
 	client *http.Client
 }
 
-func openEngine(host string) (*engine, error) {
+func openEngine(host, certs string) (*engine, error) {
 	u, err := url.Parse(host)
 	if err != nil {
 		return nil, &InvalidError{"DOCKER_HOST", host, "not a URL"}
@@ -56,9 +72,13 @@ func openEngine(host string) (*engine, error) {
 		e.base = "http://docker"
 	case "tcp", "http", "https":
 		e.base = "http://" + u.Host
-		if u.Scheme == "https" || os.Getenv("DOCKER_TLS_VERIFY") != "" {
+		secure := u.Scheme == "https" || os.Getenv("DOCKER_TLS_VERIFY") != "" || certs != ""
+		if certs == "" {
+			certs = os.Getenv("DOCKER_CERT_PATH")
+		}
+		if secure {
 			e.base = "https://" + u.Host
-			if t.TLSClientConfig, err = engineTLS(os.Getenv("DOCKER_CERT_PATH")); err != nil {
+			if t.TLSClientConfig, err = engineTLS(certs); err != nil {
 				return nil, err
 			}
 		}

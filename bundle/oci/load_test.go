@@ -59,7 +59,7 @@ func TestLoad(t *testing.T) {
 		}
 		fmt.Fprintln(w, `{"stream":"Loaded image: made:1\n"}`)
 	})
-	if err := img.Load(t.Context(), "made:1"); err != nil {
+	if err := img.Load(t.Context(), "made:1", nil); err != nil {
 		t.Fatal(err)
 	}
 	ref := tagOf(t, "made:1")
@@ -91,19 +91,19 @@ func TestLoadFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			newEngine(t, test.load)
-			err := img.Load(t.Context(), "made:1")
+			err := img.Load(t.Context(), "made:1", nil)
 			if err == nil || test.is != nil && !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("%v, want %v, %q", err, test.is, test.text)
 			}
 		})
 	}
 	t.Setenv("DOCKER_HOST", "unix:///no/such/socket")
-	if err := img.Load(t.Context(), "made:1"); !errors.Is(err, oci.ErrUnavailable) {
+	if err := img.Load(t.Context(), "made:1", nil); !errors.Is(err, oci.ErrUnavailable) {
 		t.Errorf("nobody there: %v", err)
 	}
 	t.Setenv("DOCKER_HOST", "ssh://host")
 	var invalid *oci.InvalidError
-	if err := img.Load(t.Context(), "made:1"); !errors.As(err, &invalid) {
+	if err := img.Load(t.Context(), "made:1", nil); !errors.As(err, &invalid) {
 		t.Errorf("another way to reach it: %v", err)
 	}
 }
@@ -124,7 +124,7 @@ func TestDocker(t *testing.T) {
 	find := (&oci.Executors{Given: []string{executor}}).Find
 	img := built(t, &oci.BuildOptions{Base: oci.Scratch, Bundle: b, Executor: find})
 	name := "flowship-test-" + strings.ToLower(filepath.Base(filepath.Dir(executor))) + ":1"
-	if err := img.Load(t.Context(), name); err != nil {
+	if err := img.Load(t.Context(), name, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { exec.Command("docker", "image", "rm", "-f", name).Run() })

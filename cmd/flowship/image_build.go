@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/bundle/oci"
+	"github.com/flowship/flowship/launch/dockerinfra"
 )
 
 type imageBuildOptions struct {
@@ -58,7 +59,7 @@ It prints the name with the digest. JSON: {"name", "digest", "platforms", "size"
 	flags.StringSliceVar(&opts.platforms, "platform", nil, "`OS/ARCH` to make the image for, also several (default: the base's, or this machine's)")
 	flags.StringVarP(&opts.name, "tag", "t", "", "`NAME` of the image")
 	flags.BoolVar(&opts.push, "push", false, "bring it into the registry that its name says")
-	flags.BoolVar(&opts.load, "load", false, "bring it into the container engine at DOCKER_HOST")
+	flags.BoolVar(&opts.load, "load", false, "bring it into the container engine of the docker command")
 	flags.StringVar(&opts.tar, "to-tar", "", "write it to `FILE` as docker save does")
 	flags.StringVar(&opts.layout, "to-layout", "", "write it to `DIR` as an OCI layout")
 	flags.StringArrayVar(&opts.executors, "executor", nil, "`FILE` of the executor, one for each architecture")
@@ -133,7 +134,11 @@ func (o *imageBuildOptions) send(ctx context.Context, c *console, img *oci.Image
 		defer p.stop()
 		return img.Push(ctx, o.name, &oci.RegistryOptions{Progress: p.add})
 	case o.load:
-		return img.Load(ctx, o.name)
+		host, certs, err := dockerinfra.Endpoint()
+		if err != nil {
+			return err
+		}
+		return img.Load(ctx, o.name, &oci.LoadOptions{Host: host, Certs: certs})
 	case o.tar != "":
 		return img.WriteTar(ctx, o.tar, o.name)
 	}

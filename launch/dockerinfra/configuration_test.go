@@ -65,7 +65,8 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
-// Files reach jobs of other users as well, and directories that are there stay as they are.
+// Files reach jobs of other users as well, who can leave some; directories that are there stay as
+// they are.
 func TestFilesForOthers(t *testing.T) {
 	host := engine(t)
 	infra, _ := open(t, dockerinfra.Options{Host: host})
@@ -73,15 +74,20 @@ func TestFilesForOthers(t *testing.T) {
 	if err := os.WriteFile(source, []byte("given\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	taken := filepath.Join(t.TempDir(), "taken")
 	var stdout infratest.Output
 	wait(t, start(t, infra, launch.Job{
 		Configuration: configure(t, infra, map[string]any{"container_create_kwargs": map[string]any{"user": "1234"}}),
-		Command:       sh(`cat /flowship/in/file /tmp/file; stat -c '%a %n' /flowship /flowship/in /tmp`),
+		Command:       sh(`cat /flowship/in/file /tmp/file; stat -c '%a %n' /flowship /flowship/in /flowship/out/new /tmp /etc; id -u >/flowship/out/new/file`),
 		Files:         []launch.File{{Path: "/flowship/in/file", Source: source, Mode: 0o644}, {Path: "/tmp/file", Source: source, Mode: 0o444}},
+		Take:          []launch.File{{Path: "/flowship/out/new/file", Source: taken}, {Path: "/etc/nonesuch", Source: taken}},
 		Stdout:        &stdout,
 	}))
-	if diff := cmp.Diff("given\ngiven\n755 /flowship\n755 /flowship/in\n1777 /tmp\n", stdout.String()); diff != "" {
+	if diff := cmp.Diff("given\ngiven\n755 /flowship\n755 /flowship/in\n1777 /flowship/out/new\n1777 /tmp\n755 /etc\n", stdout.String()); diff != "" {
 		t.Errorf("output (-want +got):\n%s", diff)
+	}
+	if got, err := os.ReadFile(taken); err != nil || string(got) != "1234\n" {
+		t.Errorf("taken: %q, %v", got, err)
 	}
 	nothingLeft(t, host)
 }

@@ -130,12 +130,19 @@ func (at endpoint) tls() tlsconfig.Options {
 	return opts
 }
 
+// Endpoint is how the docker command reaches its engine: the address and, for one that wants them,
+// the directory with certificates. See [Options.Host].
+func Endpoint() (host, certs string, err error) {
+	at, err := discover()
+	return at.host, at.certs, err
+}
+
 // discover finds the engine that the docker command talks to.
 func discover() (endpoint, error) {
 	if host := os.Getenv(client.EnvOverrideHost); host != "" {
 		at := endpoint{host: host, certs: os.Getenv(client.EnvOverrideCertPath), skipVerify: os.Getenv(client.EnvTLSVerify) == ""}
 		if at.certs == "" && !at.skipVerify {
-			at.certs = config.Dir()
+			at.certs = configDir()
 		}
 		if !strings.HasPrefix(host, "tcp:") && !strings.HasPrefix(host, "http") {
 			at.certs = ""
@@ -144,7 +151,7 @@ func discover() (endpoint, error) {
 	}
 	name := os.Getenv("DOCKER_CONTEXT")
 	if name == "" {
-		file, err := config.Load(config.Dir())
+		file, err := config.Load(configDir())
 		if err != nil {
 			return endpoint{}, fmt.Errorf("the docker command's configuration: %w", err)
 		}
@@ -153,7 +160,17 @@ func discover() (endpoint, error) {
 	if name == "" || name == "default" {
 		return endpoint{host: client.DefaultDockerHost}, nil
 	}
-	return fromContext(filepath.Join(config.Dir(), "contexts"), name)
+	return fromContext(filepath.Join(configDir(), "contexts"), name)
+}
+
+// configDir is where the docker command has its configuration, as the environment says now; the
+// library remembers what it said first.
+func configDir() string {
+	if dir := os.Getenv(config.EnvOverrideConfigDir); dir != "" {
+		return dir
+	}
+	home, _ := os.UserHomeDir() // without one there is no file either
+	return filepath.Join(home, ".docker")
 }
 
 // fromContext reads a context of the docker command. Its directories are named by the digest of

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -17,16 +18,32 @@ import (
 	"github.com/flowship/flowship/launch"
 )
 
+// missing are the directories of files that a container does not have.
+func (e *engine) missing(ctx context.Context, cid string, files []launch.File) (dirs []string) {
+	for _, f := range files {
+		dir := path.Dir(f.Path)
+		if slices.Contains(dirs, dir) {
+			continue
+		}
+		if _, err := e.api.ContainerStatPath(ctx, cid, client.ContainerStatPathOptions{Path: dir}); errdefs.IsNotFound(err) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
 // give puts files into a container that has not started, which makes the directories that they
-// need. They belong to root.
-func (e *engine) give(ctx context.Context, cid string, files []launch.File) error {
-	if len(files) == 0 {
+// need. They belong to root. The directories for files that are to be taken, if the image does not
+// have them, are for all users of the container to write to.
+func (e *engine) give(ctx context.Context, cid string, files, take []launch.File) error {
+	dirs := e.missing(ctx, cid, take)
+	if len(files)+len(dirs) == 0 {
 		return nil
 	}
 	archive, to := io.Pipe()
 	written := make(chan error, 1)
 	go func() { // ends at the latest when nobody reads the archive any more
-		err := writeArchive(to, files)
+		err := writeArchive(to, dirs, files)
 		to.CloseWithError(err)
 		written <- err
 	}()
@@ -44,8 +61,13 @@ func (e *engine) give(ctx context.Context, cid string, files []launch.File) erro
 
 var errNobodyReads = errors.New("the engine has read enough")
 
-func writeArchive(to io.Writer, files []launch.File) error {
+func writeArchive(to io.Writer, dirs []string, files []launch.File) error {
 	archive := tar.NewWriter(to)
+	for _, dir := range dirs {
+		if err := archive.WriteHeader(&tar.Header{Name: strings.Trim(dir, "/") + "/", Mode: 0o1777, ModTime: complete, Typeflag: tar.TypeDir}); err != nil {
+			return err
+		}
+	}
 	for _, f := range files {
 		if err := addFile(archive, f); err != nil {
 			return err

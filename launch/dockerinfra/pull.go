@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/go-units"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/moby/moby/api/pkg/authconfig"
+	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -67,6 +70,7 @@ func (p *plan) pull(ctx context.Context, e *engine) error {
 		return p.pullFailed(ctx, e, err)
 	}
 	defer progress.Close()
+	said := &pulled{last: time.Now()}
 	for message, err := range progress.JSONMessages(ctx) {
 		if err != nil {
 			return p.pullFailed(ctx, e, err)
@@ -74,17 +78,56 @@ func (p *plan) pull(ctx context.Context, e *engine) error {
 		if message.Error != nil {
 			return p.pullFailed(ctx, e, message.Error)
 		}
-		switch {
-		case message.ID == "" && message.Status != "":
-			fmt.Fprintf(p.notes, "docker: %s\n", message.Status)
-		case slices.Contains([]string{"Pull complete", "Already exists"}, message.Status):
-			fmt.Fprintf(p.notes, "docker: %s: %s\n", message.ID, message.Status)
+		if line := said.take(&message, time.Now()); line != "" {
+			fmt.Fprintf(p.notes, "docker: %s\n", line)
 		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// pulled is what has come of an image so far.
+type pulled struct {
+	layers map[string]*jsonstream.Progress // by their ids
+	last   time.Time                       // when something was said
+}
+
+// often is how long nothing may be said while a layer is on its way.
+const often = 5 * time.Second
+
+// take takes in what the engine says, and returns what of that is to be said now, or "".
+func (p *pulled) take(message *jsonstream.Message, now time.Time) (line string) {
+	switch {
+	case message.ID == "" && message.Status != "":
+		line = message.Status
+	case slices.Contains([]string{"Pull complete", "Already exists"}, message.Status):
+		line = message.ID + ": " + message.Status
+	case message.Status == "Downloading" && message.Progress != nil:
+		if p.layers == nil {
+			p.layers = map[string]*jsonstream.Progress{}
+		}
+		p.layers[message.ID] = message.Progress
+		if now.Sub(p.last) >= often {
+			line = p.sum()
+		}
+	case message.Status == "Download complete" && p.layers[message.ID] != nil:
+		p.layers[message.ID].Current = p.layers[message.ID].Total
+	}
+	if line != "" {
+		p.last = now
+	}
+	return line
+}
+
+// sum is how much there is of the layers that are known.
+func (p *pulled) sum() string {
+	var there, whole int64
+	for _, layer := range p.layers {
+		there, whole = there+layer.Current, whole+max(layer.Current, layer.Total)
+	}
+	return fmt.Sprintf("%s of %s", units.HumanSize(float64(there)), units.HumanSize(float64(whole)))
 }
 
 func (p *plan) pullFailed(ctx context.Context, e *engine, err error) error {

@@ -175,7 +175,7 @@ func (s *shelf) fill(p *plan) func(context.Context, *engine, string) bool {
 			return false
 		}
 		s.tidy(ctx, e)
-		err = e.give(ctx, created.ID, s.files)
+		err = e.give(ctx, created.ID, s.files, nil)
 		full := err == nil && s.full(ctx, e, created.ID)
 		return e.remove(context.WithoutCancel(ctx), created.ID) == nil && full
 	}

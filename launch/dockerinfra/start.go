@@ -38,6 +38,7 @@ func (d *Driver) Start(ctx context.Context, job *launch.Job) (string, error) {
 		return "", err
 	}
 	p.address(version)
+	p.proxies(e.host)
 	p.request.config.Labels[LabelOwner] = o.name
 	p.request.config.Labels[LabelJob] = strings.ToLower(rand.Text())
 	if err := p.fetch(ctx, e); err != nil {
@@ -117,7 +118,7 @@ func (p *plan) begin(ctx context.Context, e *engine, cid string, files []launch.
 			return fmt.Errorf("connect the network %q: %w", n, e.because(ctx, err))
 		}
 	}
-	if err := e.give(ctx, cid, files); err != nil {
+	if err := e.give(ctx, cid, files, p.job.Take); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {

@@ -17,6 +17,8 @@
 //     the cluster's own words. What cannot get better is one at once, anything else after
 //     pod_watch_timeout_seconds. Then the Job is deleted. A pod that is pulling its image is given
 //     all the time it takes.
+//   - A pod that was to end and has had its time, and pod_watch_timeout_seconds more, is given up:
+//     its node is gone, or nobody hears of it.
 //   - job_watch_timeout_seconds limits how long the job may take from its start here; then it is
 //     stopped.
 //

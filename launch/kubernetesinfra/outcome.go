@@ -18,6 +18,7 @@ type state struct {
 	gone    bool         // the Job is not there any more
 	pods    []*corev1.Pod
 	lost    map[string]bool // pods, by UID, that are not there any more
+	silent  map[string]bool // pods, by UID, of whose end nobody tells: see [watch.abandon]
 	stopped bool            // by this program
 }
 
@@ -34,7 +35,7 @@ func (s *state) outcome() (*launch.Exit, error) {
 				return exit, nil
 			}
 			last = pod
-		} else if !s.lost[string(pod.UID)] {
+		} else if !s.over(pod) {
 			under = true
 		} else if last == nil || podExit(last) == nil {
 			last = pod
@@ -53,15 +54,28 @@ func (s *state) outcome() (*launch.Exit, error) {
 			return exit, nil
 		}
 	}
+	silent := ""
+	if last != nil && s.silent[string(last.UID)] {
+		silent = fmt.Sprintf("the pod was to end, and its node %q does not say that it has", last.Spec.NodeName)
+	}
 	switch {
+	case s.stopped && silent != "":
+		return &launch.Exit{Code: terminated, Signal: terminated - 128, Reason: silent}, nil
 	case s.stopped:
 		return &launch.Exit{Code: terminated, Signal: terminated - 128, Reason: "it was stopped before it began"}, nil
+	case silent != "":
+		return nil, errors.New(silent + because(disruption(last)))
 	case failed != nil:
 		return nil, fmt.Errorf("the Job failed: %s", describe(failed.Reason, failed.Message))
 	case last != nil && !s.gone:
 		return nil, fmt.Errorf("the pod was deleted before its end was known%s", because(disruption(last)))
 	}
 	return nil, errors.New("the Job was deleted before its end was known")
+}
+
+// over reports whether nothing more is heard of a pod.
+func (s *state) over(pod *corev1.Pod) bool {
+	return s.lost[string(pod.UID)] || s.silent[string(pod.UID)]
 }
 
 // triesAgain reports whether there may be another pod after one that failed.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/flowship/flowship/launch"
@@ -116,12 +117,13 @@ func (p *plan) fill(d *Driver, job *launch.Job, c *configuration, m *manifest) e
 
 // name decides how the Job is called, but for the suffix that makes it unique.
 func (p *plan) name(job *launch.Job, c *configuration, m *manifest) {
+	// Without the job variable name, the template leaves nothing but the dash.
+	said, _ := m.metadata["generateName"].(string)
+	delete(m.metadata, "generateName")
 	if name, ok := m.metadata["name"].(string); ok && name != "" {
 		return
 	}
-	// Without the job variable name, the template leaves nothing but the dash.
-	said, _ := m.metadata["generateName"].(string)
-	if said == "None-" { // as a null becomes text
+	if said == "None-" || strings.Contains(said, "{{") { // as a null becomes text, and a name that was filled in since
 		said = ""
 	}
 	for _, name := range []string{said, c.Name, job.Name, "prefect-job"} {
@@ -130,7 +132,6 @@ func (p *plan) name(job *launch.Job, c *configuration, m *manifest) {
 		}
 	}
 	p.base += "-"
-	delete(m.metadata, "generateName")
 }
 
 // decode reads JSON with its numbers as they are written.

@@ -1,22 +1,33 @@
 package kubernetesinfra_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/infratest"
 	"github.com/flowship/flowship/launch/kubernetesinfra"
 )
 
-// restricted makes the account of rbac.yaml in a namespace and returns a kubeconfig with its token.
-func restricted(t *testing.T, a *api, file, namespace string) string {
+// restricted makes the account of rbac.yaml in a namespace and returns a kubeconfig with its token, for
+// a server that stands before the API server.
+func restricted(t *testing.T, a *api, server, namespace string) string {
 	t.Helper()
 	paths := map[string]string{
 		"ServiceAccount": "/api/v1/namespaces/" + namespace + "/serviceaccounts",
@@ -36,20 +47,102 @@ func restricted(t *testing.T, a *api, file, namespace string) string {
 	}
 	var token struct{ Status struct{ Token string } }
 	a.must("POST", paths["ServiceAccount"]+"/flowship/token", map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}, &token)
+	return kubeconfigOf(t, server, token.Status.Token)
+}
+
+// rights are what an account does to resources, or may do: {"jobs": {"create": true}}.
+type rights map[string]map[string]bool
+
+func (r rights) add(resource, verb string) {
+	if r[resource] == nil {
+		r[resource] = map[string]bool{}
+	}
+	r[resource][verb] = true
+}
+
+// given are the rights of rbac.yaml.
+func given(t *testing.T) rights {
+	t.Helper()
+	manifest, err := os.ReadFile("rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := rights{}
+	for document := range strings.SplitSeq(string(manifest), "\n---\n") {
+		var object struct {
+			Rules []struct{ Resources, Verbs []string }
+		}
+		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range object.Rules {
+			for _, resource := range rule.Resources {
+				for _, verb := range rule.Verbs {
+					all.add(resource, verb)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// watched returns the address of a server before the API server, and what is asked for there.
+func watched(t *testing.T, file string) (server string, asked func() rights) {
+	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return kubeconfigOf(t, config.Host, token.Status.Token)
+	upstream, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := httputil.NewSingleHostReverseProxy(upstream)
+	forward.Transport, forward.FlushInterval, forward.ErrorLog = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, -1, log.New(io.Discard, "", 0)
+	all := rights{}
+	var mu sync.Mutex
+	// No token goes over plain HTTP.
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// …/namespaces/NAMESPACE/RESOURCE[/NAME[/SUBRESOURCE]]
+		if _, object, ok := strings.Cut(r.URL.Path, "/namespaces/"); ok {
+			parts := append(strings.Split(object, "/"), "", "", "")
+			resource, verb := parts[1], strings.ToLower(r.Method)
+			if parts[3] != "" {
+				resource += "/" + parts[3]
+			}
+			switch {
+			case r.Method == http.MethodPost:
+				verb = "create"
+			case r.URL.Query().Get("watch") == "true":
+				verb = "watch"
+			case r.Method == http.MethodGet && parts[2] == "":
+				verb = "list"
+			}
+			mu.Lock()
+			all.add(resource, verb)
+			mu.Unlock()
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+	})
+	return s.URL, func() rights {
+		mu.Lock()
+		defer mu.Unlock()
+		return all
+	}
 }
 
-// The driver does all that it does with no more rights than rbac.yaml gives.
+// The driver does all that it does with no more rights than rbac.yaml gives, and it needs them all.
 func TestRBAC(t *testing.T) {
 	file := kubeconfig(t)
 	t.Parallel()
 	a := newAPI(t, file)
 	namespace := a.namespace()
-	as := restricted(t, a, file, namespace)
+	server, asked := watched(t, file)
+	as := restricted(t, a, server, namespace)
 	infra, _ := open(t, kubernetesinfra.Options{Kubeconfig: as})
 
 	var out infratest.Output
@@ -79,6 +172,9 @@ func TestRBAC(t *testing.T) {
 		t.Errorf("another namespace: %v", err)
 	}
 	until(t, "Secrets are gone", func() bool { return len(a.secrets(namespace)) == 0 })
+	if diff := cmp.Diff(asked(), given(t)); diff != "" {
+		t.Errorf("rights (-needed +given):\n%s", diff)
+	}
 }
 
 // A job's own cluster wins over all others, and is remembered for the job.

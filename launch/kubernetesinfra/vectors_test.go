@@ -82,3 +82,36 @@ func numbersOnJob(configuration map[string]any) bool {
 	_, ok := pod["parallelism"]
 	return pod != nil && !ok
 }
+
+// A Job's name is that of the configuration, also where it was filled in after the manifest was.
+func TestFilledName(t *testing.T) {
+	driver := New(nil)
+	configuration, err := driver.Template().Resolve(map[string]any{"name": "{{ ctx.flow_run.name }}!"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	configuration["name"] = "Sunny Day!"
+	p, err := driver.plan(&launch.Job{Configuration: configuration, Command: []string{"true"}})
+	if err != nil || p.base != "sunny-day-" {
+		t.Errorf("%q, %v", p.base, err)
+	}
+}
+
+// A pool whose manifest names the Job itself has that name, and nothing beside it.
+func TestFixedName(t *testing.T) {
+	driver := New(nil)
+	configuration, err := driver.Template().Resolve(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	configuration["job_manifest"].(map[string]any)["metadata"].(map[string]any)["name"] = "fixed"
+	p, err := driver.plan(&launch.Job{Configuration: configuration, Command: []string{"true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.mark("token")
+	metadata := p.manifest["metadata"].(map[string]any)
+	if diff := cmp.Diff([]any{"fixed", nil}, []any{metadata["name"], metadata["generateName"]}); diff != "" {
+		t.Errorf("name and generateName (-want +got):\n%s", diff)
+	}
+}

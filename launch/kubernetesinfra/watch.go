@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +22,8 @@ type watch struct {
 	patience    time.Duration
 	podsKnown   bool
 	begun       time.Time
-	silent      map[string]time.Time // by resource, since when the API server has not answered for it
+	unanswered  map[string]time.Time // by resource, since when the API server has not answered for it
+	ending      map[string]time.Time // by pod's UID, since when it is known that it is to end
 	waiting     time.Time            // since when the pod could have started
 	waitingPod  string               // its UID
 	pullFailure string               // what the kubelet said first about an image that it could not pull
@@ -41,8 +41,8 @@ type logging struct {
 func newWatch(j *record, patience time.Duration) *watch {
 	return &watch{
 		record: j, patience: patience,
-		state:  state{lost: map[string]bool{}},
-		silent: map[string]time.Time{}, logs: map[string]*logging{},
+		state:      state{lost: map[string]bool{}, silent: map[string]bool{}},
+		unanswered: map[string]time.Time{}, ending: map[string]time.Time{}, logs: map[string]*logging{},
 	}
 }
 
@@ -104,6 +104,7 @@ func (w *watch) run(ctx context.Context) (exit *launch.Exit, err error, final bo
 			return nil, context.Cause(ctx), false
 		}
 		w.state.stopped = w.record.stopped.Load()
+		w.abandon()
 		w.follow(ctx)
 		if exit, err := w.decide(ctx); exit != nil || err != nil {
 			return w.conclude(ctx, exit, err)
@@ -121,15 +122,15 @@ func (w *watch) note(c *told) error {
 			return fmt.Errorf("its end is not known: %w", c.err)
 		}
 		now := time.Now()
-		if w.silent[c.resource].IsZero() {
-			w.silent[c.resource] = now
+		if w.unanswered[c.resource].IsZero() {
+			w.unanswered[c.resource] = now
 		}
-		if now.Sub(w.silent[c.resource]) >= w.patience {
+		if now.Sub(w.unanswered[c.resource]) >= w.patience {
 			return fmt.Errorf("its end is not known: %w", w.cluster.fault(c.err))
 		}
 		return nil
 	}
-	delete(w.silent, c.resource)
+	delete(w.unanswered, c.resource)
 	if c.resource == jobs {
 		w.noteJob(&c.change)
 	} else {
@@ -205,7 +206,7 @@ func (w *watch) follow(ctx context.Context) {
 	}
 	for _, pod := range w.pods {
 		uid := string(pod.UID)
-		ended := podExit(pod) != nil || w.lost[uid]
+		ended := podExit(pod) != nil || w.over(pod)
 		l := w.logs[uid]
 		if l == nil {
 			s := mainStatus(pod)
@@ -271,82 +272,4 @@ func (w *watch) conclude(ctx context.Context, exit *launch.Exit, err error) (*la
 		}
 	}
 	return exit, err, true
-}
-
-// overdue returns an error when something has taken too long, or cannot come to a good end. Then
-// the Job is deleted.
-func (w *watch) overdue(ctx context.Context) error {
-	if w.job == nil || w.gone || w.state.stopped || w.foreign {
-		return nil
-	}
-	if w.limits.whole > 0 && time.Since(w.begun) >= w.limits.whole {
-		err := fmt.Errorf("it did not end within %s and was stopped", w.limits.whole)
-		return errors.Join(err, w.cluster.stop(ctx, w.namespace, w.name, stopGrace))
-	}
-	why := w.stuck(ctx)
-	if why == "" {
-		return nil
-	}
-	err := fmt.Errorf("the pod does not start: %s", why)
-	if left := w.cluster.deleteJob(ctx, w.namespace, w.name); left != nil {
-		err = errors.Join(err, fmt.Errorf("the Job is left behind: %w", w.cluster.fault(left)))
-	}
-	return err
-}
-
-// stopGrace is what a job gets that took too long.
-const stopGrace = 30 * time.Second
-
-// stuck says why the pod does not start, when that is certain or has lasted too long.
-func (w *watch) stuck(ctx context.Context) string {
-	now := time.Now()
-	if w.job.Spec.Suspend != nil && *w.job.Spec.Suspend {
-		w.waiting = now // whoever suspended it starts it
-		return ""
-	}
-	var pod *corev1.Pod
-	for _, p := range w.pods {
-		if !w.lost[string(p.UID)] && podExit(p) == nil {
-			pod = p
-		}
-	}
-	if pod == nil {
-		if len(w.pods) > 0 || now.Sub(w.waiting) < w.limits.start {
-			return ""
-		}
-		events, _ := w.cluster.events(ctx, w.namespace, w.job.UID)
-		if what, bad := news(events); bad {
-			return what
-		}
-		return fmt.Sprintf("there is none after %s", w.limits.start)
-	}
-	if pod.Status.Phase == corev1.PodRunning || pod.DeletionTimestamp != nil {
-		w.waiting = now
-		return ""
-	}
-	if w.waitingPod != string(pod.UID) {
-		w.waitingPod, w.waiting = string(pod.UID), now
-	}
-	o := obstacleOf(pod)
-	if o != nil && strings.HasPrefix(o.why, "ErrImagePull") {
-		w.pullFailure = o.why
-	}
-	if o != nil && o.definite {
-		return o.why
-	}
-	if now.Sub(w.waiting) < w.limits.start {
-		return ""
-	}
-	events, _ := w.cluster.events(ctx, w.namespace, pod.UID)
-	what, bad := news(events)
-	switch {
-	case o == nil && !bad: // it is pulling its image, perhaps
-		w.waiting = now
-		return ""
-	case o == nil:
-		return what
-	case w.pullFailure != "" && strings.HasPrefix(o.why, "ImagePullBackOff") && !strings.Contains(o.why, "ErrImagePull"):
-		return o.why + " after " + w.pullFailure
-	}
-	return o.why
 }

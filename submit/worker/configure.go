@@ -48,6 +48,7 @@ func (a *attempt) configure(ctx context.Context, pool *orchestrator.WorkPool, co
 	if err != nil {
 		return nil, fmt.Errorf("work pool %q: %w", pool.Name, err)
 	}
+	a.name(configuration)
 	return configuration, nil
 }
 
@@ -101,6 +102,7 @@ func (a *attempt) variables(ctx context.Context) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.deployment = deployment
 	merged, err := decodeVariables(deployment.JobVariables)
 	if err != nil {
 		return nil, fmt.Errorf("deployment %q: %w", deployment.Name, err)

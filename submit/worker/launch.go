@@ -82,6 +82,8 @@ type Launcher struct {
 type Launch struct {
 	Run   *orchestrator.FlowRun // PENDING
 	Lease orchestrator.Lease    // that the caller has taken; it is given up at the end
+	// Worker is the name of the worker that launches, which platforms show of the job; "" without one.
+	Worker string
 	// Stdout and Stderr get the job's output; nil discards it.
 	Stdout, Stderr io.Writer
 	// Keep leaves the job's working directory behind.
@@ -173,8 +175,7 @@ func (a *attempt) once(ctx, whole context.Context, begin beginning) (end *End, a
 	case exit == nil && a.found && errors.Is(err, launch.ErrNotFound):
 		return a.wasGone(whole)
 	case exit == nil: // the platform says why there will be none
-		end, err = a.notRun(whole, err)
-		return end, nil, err
+		return a.notRun(whole, err)
 	}
 	if exit == nil {
 		return nil, nil, fmt.Errorf("worker: %w", err)
@@ -203,6 +204,7 @@ type attempt struct {
 	Launch
 	// What place finds out:
 	pool          *orchestrator.WorkPool
+	deployment    *orchestrator.Deployment // nil for a run of none
 	infra         *launch.Infrastructure
 	elsewhere     *Elsewhere // nil where the job sees this machine's files
 	argv          []string   // of the executor
@@ -265,7 +267,7 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 	}
 	job := launch.Job{
 		Command: a.argv, Configuration: a.configuration, Stdout: a.Stdout, Stderr: a.Stderr,
-		Name: a.Run.Name, Labels: labels(a.Run, a.pool), Keep: a.Keep,
+		Name: a.Run.Name, Labels: a.labels(), Keep: a.Keep,
 	}
 	if e := a.elsewhere; e != nil {
 		job.Files, job.Take, job.Secrets, job.Env = e.Files, e.Take, e.Secrets, e.Env
@@ -324,21 +326,6 @@ const StorageAccess = "storage_access"
 // Platform is the job variable that says what programs are put into a job, "linux/arm64". It is for
 // those who submit and launch; a base job template may know it as well.
 const Platform = "platform"
-
-// labelFlowRun is the label that tells which run a job is of.
-const labelFlowRun = "prefect.io/flow-run-id"
-
-// labels are what platforms show of a job.
-func labels(run *orchestrator.FlowRun, pool *orchestrator.WorkPool) map[string]string {
-	return map[string]string{
-		labelFlowRun:                run.ID,
-		"prefect.io/flow-run-name":  run.Name,
-		"prefect.io/flow-id":        run.FlowID,
-		"prefect.io/flow-name":      run.Flow,
-		"prefect.io/work-pool-id":   pool.ID,
-		"prefect.io/work-pool-name": pool.Name,
-	}
-}
 
 // askedError: somebody set the run CANCELLING.
 type askedError struct{ message string }

@@ -2,7 +2,11 @@ package worker_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
 	"github.com/flowship/flowship/submit/worker"
@@ -102,6 +107,49 @@ func TestSweepSpares(t *testing.T) {
 		swept, err := launcher.Sweep(t.Context(), "docker")
 		if diff := cmp.Diff(want, swept); diff != "" || err != nil {
 			t.Errorf("%s: %v, swept (-want +got):\n%s", to, err, diff)
+		}
+	}
+}
+
+// vanishing is a platform whose job is gone before its end was known.
+type vanishing struct{ gate }
+
+func (*vanishing) Wait(context.Context, string) (*launch.Exit, error) {
+	return nil, errors.New("it was deleted before its end was known")
+}
+
+// Of a job whose end nobody saw, what its executor left says how the run ended.
+func TestEndUnseen(t *testing.T) {
+	for _, recorded := range []bool{false, true} {
+		runs, run, lease := newRun(t)
+		if recorded {
+			record, err := json.Marshal(execute.Record{ID: run.ID, State: orchestrator.NewState(orchestrator.TypeCompleted, ""), Result: json.RawMessage("7")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := filepath.Join(filepath.FromSlash(strings.TrimPrefix(run.Bundle.URL, "file://")), filepath.FromSlash(execute.RecordKey(run.ID)))
+			if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.WriteFile(at, record, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		end, err := newLauncher(runs, &vanishing{}, 0).Launch(t.Context(), worker.Launch{Run: run, Lease: lease})
+		type seen struct {
+			Type     orchestrator.StateType
+			Message  string
+			ExitCode int
+			Result   string
+			Warnings int
+		}
+		want := seen{orchestrator.TypeCrashed, "the job was not run to its end: launch: wait for process \"job\": it was deleted before its end was known", execute.ExitUnavailable, "", 0}
+		if recorded {
+			want = seen{orchestrator.TypeCompleted, "", 0, "7", 1}
+		}
+		if diff := cmp.Diff(want, seen{end.State.Type, end.State.Message, end.ExitCode, string(end.Result), len(end.Warnings)}); diff != "" || (err == nil) != recorded {
+			t.Errorf("recorded %v: %v, end (-want +got):\n%s", recorded, err, diff)
+		}
+		now, err := runs.FlowRun(t.Context(), run.ID)
+		if err != nil || now.State.Type != want.Type {
+			t.Errorf("recorded %v: the run is %v, %v", recorded, now.State.Type, err)
 		}
 	}
 }

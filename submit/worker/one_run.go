@@ -35,7 +35,7 @@ func (w *Worker) launch(ctx context.Context, run *orchestrator.FlowRun, lease or
 	if out, err := w.runs.SetState(ctx, run.ID, orchestrator.NewNamedState(orchestrator.TypePending, orchestrator.NameSubmitting, ""), nil); err == nil && out.Status != orchestrator.Accepted {
 		log.Info("flow run is not to be run", "reason", out.Reason)
 	}
-	end, err := w.launcher.Launch(ctx, Launch{Run: run, Lease: lease})
+	end, err := w.launcher.Launch(ctx, Launch{Run: run, Lease: lease, Worker: w.Name})
 	tell(log, end, err)
 }
 

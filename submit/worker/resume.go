@@ -22,6 +22,7 @@ var errTakenUp = fmt.Errorf("worker: somebody else has taken the run up: %w", or
 type Resume struct {
 	ID     string
 	Holder string // what the caller is to the run, see [orchestrator.Lease]
+	Worker string // as in [Launch]
 	// IfEnded takes up only a run whose job has ended. Of another one it is noted that its job goes on.
 	IfEnded bool
 	// Taken, if not nil, is called when the run was taken up.
@@ -45,7 +46,7 @@ func (l *Launcher) Resume(ctx context.Context, in Resume) (*End, error) {
 	if !run.State.UnderWay() {
 		return nil, nil
 	}
-	a := &attempt{Launcher: l, Launch: Launch{Run: run, Lease: orchestrator.NewLease(in.Holder, l.Lease)}, attempts: run.RunCount, found: true}
+	a := &attempt{Launcher: l, Launch: Launch{Run: run, Lease: orchestrator.NewLease(in.Holder, l.Lease), Worker: in.Worker}, attempts: run.RunCount, found: true}
 	ended, err := a.look(ctx)
 	if err != nil {
 		return nil, wrapped(err)

@@ -83,12 +83,18 @@ func (a *attempt) notStarted(ctx context.Context, err error, stopped bool) (*End
 	return &a.end, nil
 }
 
-// notRun ends a run whose job the platform had accepted, and could not run, or lost.
-func (a *attempt) notRun(ctx context.Context, err error) (*End, error) {
+// notRun ends a run whose job the platform had accepted, and could not run, or lost. If the executor
+// has ended all the same, that is the end: a job that is gone may have been whole.
+func (a *attempt) notRun(ctx context.Context, err error) (end *End, again *time.Time, _ error) {
 	a.hush()
+	if record, unread := a.record(ctx); unread == nil && record.State.Type.Final() {
+		a.warn(err)
+		again, err = a.conclude(ctx, &launch.Exit{Code: record.ExitCode}, false, false)
+		return &a.end, again, wrapped(err)
+	}
 	state := orchestrator.NewState(orchestrator.TypeCrashed, "the job was not run to its end: "+err.Error())
 	settleErr := a.settle(ctx, execute.NotRun(a.Run.ID, state, execute.ExitUnavailable))
-	return &a.end, fmt.Errorf("worker: %w", errors.Join(err, settleErr))
+	return &a.end, nil, fmt.Errorf("worker: %w", errors.Join(err, settleErr))
 }
 
 // cancel stops the run. It is CANCELLING first, so that whatever the executor says about the

@@ -75,7 +75,7 @@ func (w *Worker) resume(ctx context.Context, id string) {
 		return
 	}
 	log := w.log.With("flow_run", run.ID, "name", run.Name)
-	end, err := w.launcher.Resume(ctx, Resume{ID: id, Holder: w.holder(), Taken: func() { log.Info("flow run was taken up") }})
+	end, err := w.launcher.Resume(ctx, Resume{ID: id, Holder: w.holder(), Worker: w.Name, Taken: func() { log.Info("flow run was taken up") }})
 	if end == nil {
 		w.drop(id)
 		if err == nil {
