@@ -191,3 +191,6 @@ func azureContainer(name string, given *storage.AzureCredentials) (*container.Cl
 	}
 	return container.NewClient(strings.TrimRight(given.AccountURL, "/")+"/"+name, token, nil)
 }
+
+// dockerEndpoint is how the docker command reaches its engine.
+func dockerEndpoint() (host, certs string, err error) { return dockerinfra.Endpoint() }

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/bundle/oci"
-	"github.com/flowship/flowship/launch/dockerinfra"
 )
 
 type imageBuildOptions struct {
@@ -134,7 +133,7 @@ func (o *imageBuildOptions) send(ctx context.Context, c *console, img *oci.Image
 		defer p.stop()
 		return img.Push(ctx, o.name, &oci.RegistryOptions{Progress: p.add})
 	case o.load:
-		host, certs, err := dockerinfra.Endpoint()
+		host, certs, err := dockerEndpoint()
 		if err != nil {
 			return err
 		}
