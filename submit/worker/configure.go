@@ -101,6 +101,7 @@ func (a *attempt) variables(ctx context.Context) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.deployment = deployment
 	merged, err := decodeVariables(deployment.JobVariables)
 	if err != nil {
 		return nil, fmt.Errorf("deployment %q: %w", deployment.Name, err)
