@@ -331,12 +331,17 @@ func TestWorkerRunsDeployments(t *testing.T) {
 		"BLOCK": "a {{ prefect.blocks.aws-credentials.%[2]s.region_name }}", "VARIABLE": "{{ prefect.variables.%[2]s }}"}}`, t.TempDir(), tm.pool)
 	run := deploy("told", env, `{"parameters": {"names": ["UNDER", "OVER", "BLOCK", "VARIABLE", "PREFECT__WORKER_NAME", "PREFECT__DEPLOYMENT_NAME"]}, "job_variables": {"env": {"OVER": "run"}}}`)
 	suspended := deploy("suspended", "{}", "{}")
+	endless := deploy("tally", "{}", `{"parameters": {"seconds": 1000}}`)
 	tm.serve()
 	tm.try("flow-run", "wait", run)
 	if got := tm.look(run); got.States[len(got.States)-1] != "Completed" {
 		t.Errorf("%+v", got)
 	}
 	tm.logs(run, "the environment holds deployment, run, a us-east-1, variable, w-"+tm.pool+", "+tm.pool)
+
+	tm.logs(endless, "counting the words")
+	tm.flowship("flow-run", "cancel", endless)
+	tm.eventually("it is CANCELLED", func() bool { return slices.Contains(tm.inPool("CANCELLED"), endless) })
 
 	// Its process ends, and another one goes on when somebody has it resumed.
 	tm.logs(suspended, "Finished in state Suspended")
