@@ -3,6 +3,7 @@ package submit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -84,7 +85,11 @@ func (c *Client) references() func(ctx context.Context) (launch.References, erro
 type references struct{ *prefect.Client }
 
 func (r references) Block(ctx context.Context, slug, name string) (json.RawMessage, error) {
-	return blockFields(blockOf(ctx, r.Client, slug, name))
+	block, err := r.BlockDocument(ctx, slug, name)
+	if errors.Is(err, orchestrator.ErrNotFound) {
+		err = ErrNoBlock // who asks names it
+	}
+	return blockFields(block, err)
 }
 
 func (r references) BlockByID(ctx context.Context, id string) (json.RawMessage, error) {

@@ -77,10 +77,14 @@ func executeStep(args []string) int {
 	return record.ExitCode
 }
 
-// launcher looks after a run of the home FLOWSHIP_HOME.
+// launcher looks after a run of the home FLOWSHIP_HOME, or of the Prefect server.
 func launcher(id string) int {
 	ctx := context.Background()
-	c, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: os.Getenv("FLOWSHIP_HOME"), Executor: []string{os.Args[0]}, Grace: 200 * time.Millisecond})
+	settings, err := submit.PrefectSettings()
+	if err != nil {
+		return 1
+	}
+	c, err := submit.OpenClient(ctx, &submit.ClientOptions{Home: os.Getenv("FLOWSHIP_HOME"), Prefect: settings, Executor: []string{os.Args[0]}, Grace: 200 * time.Millisecond})
 	if err == nil {
 		err = c.LaunchDetached(ctx, id, os.Stdout)
 	}

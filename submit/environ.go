@@ -44,7 +44,7 @@ func (c *Client) environ(flowRunID string, lease orchestrator.Lease) []string {
 // settings are what a run's job finds in its environment where the pool and the run leave room
 // for it: how it reaches the Prefect server, and what Prefect's own workers say about the run.
 // None of this process's other settings are among them.
-func (c *Client) settings(run *orchestrator.FlowRun, elsewhere *worker.Elsewhere) []string {
+func (c *Client) settings(run *orchestrator.FlowRun, deployment *orchestrator.Deployment, elsewhere *worker.Elsewhere) []string {
 	if !c.onPrefect() {
 		return nil
 	}
@@ -58,6 +58,9 @@ func (c *Client) settings(run *orchestrator.FlowRun, elsewhere *worker.Elsewhere
 	}
 	if run.DeploymentID != "" {
 		env = append(env, "PREFECT__DEPLOYMENT_ID="+run.DeploymentID)
+	}
+	if deployment != nil {
+		env = append(env, "PREFECT__DEPLOYMENT_NAME="+deployment.Name)
 	}
 	return env
 }

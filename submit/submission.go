@@ -93,6 +93,9 @@ func (s *submission) place(ctx context.Context) (err error) {
 	if s.pool, err = s.workPool(ctx, s.Invocation.WorkPool); err != nil {
 		return err
 	}
+	if err := s.fillTemplate(ctx, s.runs, s.pool); err != nil {
+		return err
+	}
 	if s.mode != modeQueue { // a worker knows for itself what it can launch
 		if _, err := s.infrastructure(s.pool.Type); err != nil {
 			return fmt.Errorf("submit: work pool %q: %w", s.pool.Name, err)

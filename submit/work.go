@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
+	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/worker"
 )
 
@@ -31,6 +32,9 @@ func (c *Client) Work(ctx context.Context, opts worker.Options) error {
 	}
 	runs, err := c.openRuns(ctx)
 	if err != nil {
+		return err
+	}
+	if err := c.fillTemplate(ctx, runs, pool); err != nil {
 		return err
 	}
 	if len(opts.Queues) > 0 && !c.onPrefect() {
@@ -58,7 +62,13 @@ func (c *Client) Work(ctx context.Context, opts worker.Options) error {
 		_, err := exec.LookPath(c.executor[0])
 		return err
 	}
-	if err := worker.New(launcher, runs, opts).Run(ctx); err != nil {
+	w := worker.New(launcher, runs, opts)
+	if c.onPrefect() {
+		launcher.Settings = func(run *orchestrator.FlowRun, d *orchestrator.Deployment, e *worker.Elsewhere) []string {
+			return append(c.settings(run, d, e), "PREFECT__WORKER_NAME="+w.Name)
+		}
+	}
+	if err := w.Run(ctx); err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
 	return nil

@@ -91,6 +91,27 @@ func (c *Client) makeWorkPool(ctx context.Context, runs backend, pool orchestrat
 	return runs.CreateWorkPool(ctx, pool)
 }
 
+// fillTemplate gives a work pool without a base job template the default one of its type, as Prefect's own
+// workers do. The server makes pools without.
+func (c *Client) fillTemplate(ctx context.Context, runs backend, pool *orchestrator.WorkPool) error {
+	var template map[string]json.RawMessage
+	if !c.onPrefect() || json.Unmarshal(pool.BaseJobTemplate, &template) != nil || len(template) > 0 {
+		return nil
+	}
+	of, err := c.BaseJobTemplate(ctx, pool.Type)
+	if errors.Is(err, ErrNoDriver) {
+		return nil
+	}
+	if err == nil {
+		err = runs.ChangeWorkPool(ctx, pool.Name, orchestrator.WorkPoolChange{BaseJobTemplate: of})
+	}
+	if err != nil {
+		return fmt.Errorf("submit: the base job template of work pool %q: %w", pool.Name, err)
+	}
+	pool.BaseJobTemplate = of
+	return nil
+}
+
 // BaseJobTemplate returns the default base job template of a type of work pool, as JSON: on a
 // Prefect server that of its own workers. It is ErrNoDriver for an unknown one.
 func (c *Client) BaseJobTemplate(ctx context.Context, poolType string) (json.RawMessage, error) {

@@ -59,6 +59,25 @@ func TestCancelWithoutWebSockets(t *testing.T) {
 	}
 }
 
+// A server that only a proxy finds is reached through it, by what is launched as well.
+func TestThroughHTTPProxy(t *testing.T) {
+	tm, api, _ := newTeamInWeather(t)
+	tm.env = append(tm.env, "HTTP_PROXY=http://"+api.address, "PREFECT_API_URL=http://prefect.example/api")
+	api.set(func(r *http.Request, _ string, _ int) *fault {
+		if r.Host != "prefect.example" {
+			return &fault{status: http.StatusBadRequest}
+		}
+		return nil
+	})
+	out := tm.flowship("run", "--pool", tm.pool, "--name", tm.pool, "--", "sh", "-c", `echo '"through"' >"$FLOWSHIP_RESULT"`)
+	if result := strings.TrimSpace(tm.flowship("flow-run", "result", tm.pool)); result != `"through"` {
+		t.Errorf("result %s\n%s", result, out)
+	}
+	if n := api.count("WS events/out"); n == 0 {
+		t.Error("nobody listens for events")
+	}
+}
+
 // Of two workers one gets each run.
 func TestWorkersRace(t *testing.T) {
 	tm, _, _ := newTeamInWeather(t)

@@ -309,22 +309,50 @@ func TestRunsOfPrefectFromHere(t *testing.T) {
 func (tm *team) cancelRunning(id string) error { return tm.stock.cancel(tm.Context(), id) }
 
 // TestWorkerRunsDeployments: a deployment that Prefect knows runs on flowship's worker, with its job
-// variables below the run's.
+// variables below the run's and what the server's blocks and variables say. Its pool has no base job
+// template before a worker comes.
 func TestWorkerRunsDeployments(t *testing.T) {
 	tm := newTeam(t)
 	dir := flows(t, "team")
-	var flow, deployment, run struct{ ID string }
-	tm.get("/flows/", `{"name": "told"}`, &flow)
-	tm.get("/deployments/", fmt.Sprintf(`{"name": %q, "flow_id": %q, "entrypoint": "flow.py:told", "work_pool_name": %[1]q, "enforce_parameter_schema": false,
-		"job_variables": {"env": {"UNDER": "deployment", "OVER": "deployment"}, "working_dir": %[3]q},
-		"pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": %[4]q}}]}`, tm.pool, flow.ID, t.TempDir(), dir), &deployment)
-	tm.get("/deployments/"+deployment.ID+"/create_flow_run", `{"parameters": {"names": ["UNDER", "OVER"]}, "job_variables": {"env": {"OVER": "run"}}}`, &run)
+	if _, err := tm.call(t.Context(), http.MethodPatch, "/work_pools/"+tm.pool, `{"base_job_template": {}}`); err != nil {
+		t.Fatal(err)
+	}
+	var variable struct{ ID string }
+	tm.get("/variables/", fmt.Sprintf(`{"name": %q, "value": "variable"}`, tm.pool), &variable)
+	deploy := func(flow, variables, parameters string) (run string) {
+		var it, deployment, made struct{ ID string }
+		tm.get("/flows/", fmt.Sprintf(`{"name": %q}`, flow), &it)
+		tm.get("/deployments/", fmt.Sprintf(`{"name": %q, "flow_id": %q, "entrypoint": "flow.py:%s", "work_pool_name": %[1]q, "enforce_parameter_schema": false, "job_variables": %[4]s,
+			"pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": %[5]q}}]}`, tm.pool, it.ID, flow, variables, dir), &deployment)
+		tm.get("/deployments/"+deployment.ID+"/create_flow_run", parameters, &made)
+		return made.ID
+	}
+	env := fmt.Sprintf(`{"working_dir": %q, "env": {"UNDER": "deployment", "OVER": "deployment",
+		"BLOCK": "a {{ prefect.blocks.aws-credentials.%[2]s.region_name }}", "VARIABLE": "{{ prefect.variables.%[2]s }}"}}`, t.TempDir(), tm.pool)
+	run := deploy("told", env, `{"parameters": {"names": ["UNDER", "OVER", "BLOCK", "VARIABLE", "PREFECT__WORKER_NAME", "PREFECT__DEPLOYMENT_NAME"]}, "job_variables": {"env": {"OVER": "run"}}}`)
+	suspended := deploy("suspended", "{}", "{}")
+	endless := deploy("tally", "{}", `{"parameters": {"seconds": 1000}}`)
 	tm.serve()
-	tm.try("flow-run", "wait", run.ID)
-	if got := tm.look(run.ID); got.States[len(got.States)-1] != "Completed" {
+	tm.try("flow-run", "wait", run)
+	if got := tm.look(run); got.States[len(got.States)-1] != "Completed" {
 		t.Errorf("%+v", got)
 	}
-	tm.logs(run.ID, "the environment holds deployment, run")
+	tm.logs(run, "the environment holds deployment, run, a us-east-1, variable, w-"+tm.pool+", "+tm.pool)
+
+	tm.logs(endless, "counting the words")
+	tm.flowship("flow-run", "cancel", endless)
+	tm.eventually("it is CANCELLED", func() bool { return slices.Contains(tm.inPool("CANCELLED"), endless) })
+
+	// Its process ends, and another one goes on when somebody has it resumed.
+	tm.logs(suspended, "Finished in state Suspended")
+	if _, err := tm.call(t.Context(), http.MethodPost, "/flow_runs/"+suspended+"/resume", `{}`); err != nil {
+		t.Fatal(err)
+	}
+	tm.try("flow-run", "wait", suspended)
+	want := []string{"Scheduled", "Pending", "Submitting", "Running", "Suspended", "Resuming", "Pending", "Submitting", "Running", "Completed"}
+	if diff := cmp.Diff(want, tm.look(suspended).States); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
 }
 
 // TestWorkerServesQueues: a worker that serves one queue leaves the others alone.

@@ -86,6 +86,71 @@ func TestCancelledByItsExecutor(t *testing.T) {
 	}
 }
 
+// Whose job calls the signal a crash that ends it has been cancelled nevertheless, if somebody asked
+// for that. A worker that must not wait makes a run crash.
+func TestCrashedBySignal(t *testing.T) {
+	for _, c := range []struct {
+		cause   error
+		want    orchestrator.StateType
+		message string
+	}{
+		{nil, orchestrator.TypeCancelled, "enough"},
+		{worker.ErrStopped, orchestrator.TypeCrashed, "interrupted"},
+	} {
+		runs, run, lease := newRun(t)
+		ctx, stop := context.WithCancelCause(t.Context())
+		become := func(typ orchestrator.StateType, message string) {
+			state := orchestrator.NewState(typ, message)
+			if _, err := runs.SetState(t.Context(), run.ID, state, &orchestrator.SetStateOptions{Force: true}); err != nil {
+				t.Error(err)
+			}
+		}
+		job := &signalled{ends: func() { become(orchestrator.TypeCrashed, "interrupted") }}
+		end, err := newLauncher(runs, job, 0).Launch(ctx, worker.Launch{Run: run, Lease: lease, Accepted: func() {
+			become(orchestrator.TypeRunning, "")
+			if c.cause == nil {
+				become(orchestrator.TypeCancelling, "enough")
+			} else {
+				stop(c.cause)
+			}
+		}})
+		stop(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := runs.FlowRun(t.Context(), run.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]any{c.want, c.message, c.want}, []any{end.State.Type, end.State.Message, now.State.Type}); diff != "" {
+			t.Errorf("%v: state, message, in the backend (-want +got):\n%s", c.cause, diff)
+		}
+	}
+}
+
+// signalled is a job that says how it ends when it is stopped.
+type signalled struct {
+	gate
+	ends    func()
+	stopped bool
+}
+
+func (s *signalled) Wait(ctx context.Context, _ string) (*launch.Exit, error) {
+	if !s.stopped {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	return &launch.Exit{Code: 1}, nil
+}
+
+func (s *signalled) Stop(context.Context, string, time.Duration) error {
+	if !s.stopped {
+		s.ends()
+	}
+	s.stopped = true
+	return nil
+}
+
 // silent is a backend that is away when a run is to become CANCELLING.
 type silent struct{ *local.Orchestrator }
 

@@ -33,6 +33,11 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 		a.warn(err)
 	}
 	told := record != nil && record.State.Type.Final()
+	if stopped && !told && state.Type == orchestrator.TypeCrashed {
+		if state, err = a.notCrashed(ctx, state); err != nil {
+			return nil, err
+		}
+	}
 	if state.Type.Final() && (lost || !told) { // somebody else ended it, and what is left of it is theirs
 		a.ended(&execute.Record{ExitCode: exit.Code}, state)
 		return nil, nil
@@ -72,6 +77,20 @@ func (a *attempt) conclude(ctx context.Context, exit *launch.Exit, stopped, lost
 		return again, err
 	}
 	return nil, a.settle(ctx, record)
+}
+
+// notCrashed has a run CANCELLED that was to be, and whose job called the signal with which it was
+// stopped a crash, as Prefect's engine does.
+func (a *attempt) notCrashed(ctx context.Context, crashed orchestrator.State) (orchestrator.State, error) {
+	state := stoppedState(a.cause, stopMessage(a.cause))
+	if state.Type != orchestrator.TypeCancelled {
+		return crashed, nil
+	}
+	out, err := a.Runs.SetState(ctx, a.Run.ID, state, &orchestrator.SetStateOptions{Force: true, Follows: crashed.ID})
+	if err != nil {
+		return crashed, err
+	}
+	return out.State, nil
 }
 
 // superseded reports whether the run has ended and goes on for somebody else: it was asked to be run

@@ -167,6 +167,32 @@ func TestLateLines(t *testing.T) {
 	diff(t, "all", 455, len(logs))
 }
 
+// TestLongLogs: a server takes what is as long as it may be, in several parts.
+func TestLongLogs(t *testing.T) {
+	p := newProxy(t)
+	c := p.open(t)
+	run := create(t, c, orchestrator.NewFlowRun{Flow: "long", State: step("COMPLETED")})
+	var logs []orchestrator.Log
+	for i := range 5 {
+		message := strings.Repeat(fmt.Sprint(i), orchestrator.MaxMessage)
+		logs = append(logs, orchestrator.Log{FlowRunID: run.ID, Level: 20, Message: message, Timestamp: time.Now().Add(time.Duration(i) * time.Second)})
+	}
+	must(t, c.WriteLogs(t.Context(), logs))
+	if n := p.count("POST /api/logs/"); n != 2 {
+		t.Errorf("sent in %d parts", n)
+	}
+	got, err := c.Logs(t.Context(), orchestrator.LogFilter{FlowRunID: run.ID})
+	must(t, err)
+	if len(got) != len(logs) {
+		t.Fatalf("%d lines, want %d", len(got), len(logs))
+	}
+	for i := range got {
+		if got[i].Message != logs[i].Message {
+			t.Errorf("line %d has %d bytes, and is another one", i, len(got[i].Message))
+		}
+	}
+}
+
 // TestCloudMessages: Prefect Cloud takes shorter messages.
 func TestCloudMessages(t *testing.T) {
 	c, requests := serve(t, prefect.Settings{Cloud: true}, answer{201, "", ""})

@@ -33,8 +33,8 @@ var (
 	}
 )
 
-// parseDotenv skips lines that mean nothing. A reference stands for what the environment says,
-// else for what an earlier line does.
+// parseDotenv skips lines that mean nothing. A reference stands for what an earlier line says,
+// else for what the environment does.
 func parseDotenv(text string, env map[string]string) map[string]string {
 	text = strings.ReplaceAll(strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n"), "\r", "\n")
 	values := map[string]string{}
@@ -54,10 +54,10 @@ func parseDotenv(text string, env map[string]string) map[string]string {
 		}
 		values[name] = reference.ReplaceAllStringFunc(value, func(r string) string {
 			m := reference.FindStringSubmatch(r)
-			if v, ok := env[m[1]]; ok {
+			if v, ok := values[m[1]]; ok {
 				return v
 			}
-			if v, ok := values[m[1]]; ok {
+			if v, ok := env[m[1]]; ok {
 				return v
 			}
 			return m[2]

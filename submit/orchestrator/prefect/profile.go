@@ -165,7 +165,7 @@ func (d *discovery) profilesPath() string {
 	if path := d.text("PREFECT_PROFILES_PATH"); path != "" {
 		return d.expand(path)
 	}
-	if home := d.text("PREFECT_HOME"); home != "" {
+	if home := d.sources[0]["PREFECT_HOME"]; home != "" { // no file may say it
 		return filepath.Join(d.expand(home), "profiles.toml")
 	}
 	if home := d.home(); home != "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -124,9 +125,12 @@ func (d *discovery) read(environ []string, profile string) error {
 	if err != nil {
 		return err
 	}
-	if !d.isTrue("PREFECT_TEST_MODE") && !d.isTrue("PREFECT_UNIT_TEST_MODE") {
-		d.sources = append(d.sources, values)
+	for _, name := range []string{"PREFECT_TEST_MODE", "PREFECT_UNIT_TEST_MODE", "PREFECT_TESTING_TEST_MODE", "PREFECT_TESTING_UNIT_TEST_MODE"} {
+		if env[name] != "" { // whatever it says
+			return nil
+		}
 	}
+	d.sources = append(d.sources, values)
 	return nil
 }
 
@@ -145,11 +149,6 @@ func (d *discovery) lookup(name string) (string, bool) {
 func (d *discovery) text(name string) string {
 	value, _ := d.lookup(name)
 	return strings.TrimSpace(value)
-}
-
-func (d *discovery) isTrue(name string) bool {
-	b, _ := parseBool(d.text(name))
-	return b
 }
 
 func (d *discovery) warn(format string, args ...any) {
@@ -220,9 +219,7 @@ func (d *discovery) fill() error {
 			s.RetryCodes, err = parseCodes(v)
 			return err
 		}),
-		d.parse("PREFECT_CLIENT_CUSTOM_HEADERS", "a JSON object of strings", func(v string) error {
-			return json.Unmarshal([]byte(v), &s.Headers)
-		}),
+		d.headers(),
 	} {
 		if err != nil {
 			return err
@@ -264,6 +261,18 @@ func (s *Settings) credentials() string {
 	return "PREFECT_API_KEY or PREFECT_API_AUTH_STRING, of which none is set"
 }
 
+// headers are those of all places together; of one that several name, the first place counts.
+func (d *discovery) headers() error {
+	const name = "PREFECT_CLIENT_CUSTOM_HEADERS"
+	for _, source := range slices.Backward(d.sources) {
+		value := strings.TrimSpace(source[name])
+		if value != "" && json.Unmarshal([]byte(value), &d.settings.Headers) != nil {
+			return fmt.Errorf("the setting %s is not a JSON object of strings", name)
+		}
+	}
+	return nil
+}
+
 // parse reads a setting that is there. Its value is not told: it may stand in the wrong place.
 func (d *discovery) parse(name, want string, set func(string) error) error {
 	value := d.text(name)
@@ -295,16 +304,17 @@ func parseBool(s string) (bool, error) {
 }
 
 func parseCodes(s string) (codes []int, err error) {
-	var list []int
-	if json.Unmarshal([]byte(s), &list) == nil { // in TOML it may be a list
-		return list, nil
-	}
-	for text := range strings.SplitSeq(s, ",") {
-		code, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil {
-			return nil, err
+	if json.Unmarshal([]byte(s), &codes) != nil { // which in TOML it may be
+		for text := range strings.SplitSeq(s, ",") {
+			code, err := strconv.Atoi(strings.TrimSpace(text))
+			if err != nil {
+				return nil, err
+			}
+			codes = append(codes, code)
 		}
-		codes = append(codes, code)
+	}
+	if slices.ContainsFunc(codes, func(code int) bool { return code < 100 || code > 599 }) {
+		return nil, strconv.ErrRange
 	}
 	return codes, nil
 }

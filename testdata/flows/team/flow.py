@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, suspend_flow_run
 
 from words import count
 
@@ -21,3 +21,8 @@ def tally(path: str = "data/words.txt", fail: bool = False, seconds: float = 0) 
 @flow
 def told(names: list[str]):
     get_run_logger().info("the environment holds %s", ", ".join(os.environ[n] for n in names))
+
+
+@flow
+def suspended():
+    suspend_flow_run(timeout=60)
