@@ -2,7 +2,6 @@ package worker_test
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -238,43 +237,6 @@ func (c cancelling) SetState(ctx context.Context, id string, to orchestrator.Sta
 		_, err = c.Orchestrator.SetState(ctx, id, orchestrator.NewState(orchestrator.TypeCancelling, "enough"), nil)
 	}
 	return out, err
-}
-
-// newRun returns a backend with a run that is PENDING, and a lease on it.
-func newRun(t *testing.T) (*local.Orchestrator, *orchestrator.FlowRun, orchestrator.Lease) {
-	return newRunOf(t, orchestrator.Policy{})
-}
-
-func newRunOf(t *testing.T, policy orchestrator.Policy) (*local.Orchestrator, *orchestrator.FlowRun, orchestrator.Lease) {
-	ctx := t.Context()
-	runs, err := local.Open(ctx, filepath.Join(t.TempDir(), "flowship.db"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { runs.Close() })
-	if _, err := runs.CreateWorkPool(ctx, orchestrator.NewWorkPool{Name: "pool", Type: "process", BaseJobTemplate: []byte(template)}); err != nil {
-		t.Fatal(err)
-	}
-	lease := orchestrator.NewLease("launcher", time.Hour)
-	run, err := runs.CreateFlowRun(ctx, orchestrator.NewFlowRun{
-		Flow: "f", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypePending, ""), Lease: &lease, Policy: policy,
-		Bundle: orchestrator.Bundle{URL: "file://" + filepath.ToSlash(t.TempDir())},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return runs, run, lease
-}
-
-func newLauncher(runs worker.Backend, job launch.Driver, patience time.Duration) *worker.Launcher {
-	return &worker.Launcher{
-		Runs:           runs,
-		Watcher:        orchestrator.NewWatcher(runs.(orchestrator.Watched), 0),
-		Infrastructure: func(string) (*launch.Infrastructure, error) { return launch.New("process", job), nil },
-		Executor:       []string{"flowship", "step"},
-		Env:            func(string, orchestrator.Lease) []string { return nil },
-		Patience:       func(*orchestrator.FlowRun) time.Duration { return patience },
-	}
 }
 
 // slow is a platform whose Stop does not wait: its one job ends only when it is to end at once.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -209,7 +208,6 @@ type attempt struct {
 	elsewhere     *Elsewhere // nil where the job sees this machine's files
 	argv          []string   // of the executor
 	configuration map[string]any
-	deployment    *orchestrator.Deployment // of the run, or nil
 
 	scribe   *execute.Scribe
 	attempts int  // that were begun
@@ -222,41 +220,6 @@ type attempt struct {
 
 // speaks reports whether the launcher speaks for an executor that cannot.
 func (a *attempt) speaks() bool { return a.elsewhere != nil && !a.elsewhere.Reports }
-
-// Command is the command line that executes a run, without what an execution launcher puts in
-// its place.
-func Command(executor []string, run *orchestrator.FlowRun) []string {
-	argv := slices.Concat(executor, []string{"execute", "--url", run.Bundle.URL, "--key", run.Bundle.Key, "--digest", run.Bundle.Digest})
-	if run.Results != "" {
-		argv = append(argv, "--result-url", run.Results)
-	}
-	return argv
-}
-
-// place finds out where the run is executed, and what its job needs there.
-func (a *attempt) place(ctx context.Context) (err error) {
-	if a.pool, err = a.Runs.WorkPool(ctx, a.Run.WorkPool); err != nil {
-		return err
-	}
-	if a.infra, err = a.Infrastructure(a.pool.Type); err != nil {
-		return err
-	}
-	var command []string
-	if a.Run.Bundle.Key != "" {
-		command = Command(a.Executor, a.Run)
-	}
-	if a.Elsewhere != nil {
-		if a.elsewhere, err = a.Elsewhere(a.Run, a.pool.Type); err != nil {
-			return err
-		}
-	}
-	if a.elsewhere != nil {
-		command = a.elsewhere.Command
-	}
-	a.argv = command
-	a.configuration, err = a.configure(ctx, a.pool, command)
-	return err
-}
 
 // start makes the job and has it started.
 func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
