@@ -40,15 +40,15 @@ func TestDoesNotStart(t *testing.T) {
 		{name: "no such image", variables: map[string]any{"image": empty + "/nonesuch:1", "image_pull_policy": "IfNotPresent"}, want: `nonesuch:1.*not found`},
 		{name: "image never pulled", variables: map[string]any{"image": "nonesuch:1"}, want: `ErrImageNeverPull.*"nonesuch:1".*Never`},
 		{name: "no image's name", variables: map[string]any{"image": "No Image"}, want: `InvalidImageName.*No Image`},
-		{name: "no registry", variables: map[string]any{"image": "127.0.0.1:1/nonesuch:1", "image_pull_policy": "Always", "pod_watch_timeout_seconds": 12}, want: `(?i)ErrImagePull.*connection refused`},
-		{name: "no node", variables: map[string]any{"cpu_request": "1000", "pod_watch_timeout_seconds": 12}, want: `Unschedulable.*Insufficient cpu`},
+		{name: "no registry", variables: map[string]any{"image": "127.0.0.1:1/nonesuch:1", "image_pull_policy": "Always", "pod_watch_timeout_seconds": 8}, want: `(?i)ErrImagePull.*connection refused`},
+		{name: "no node", variables: map[string]any{"cpu_request": "1000", "pod_watch_timeout_seconds": 8}, want: `Unschedulable.*Insufficient cpu`},
 		{name: "no secret", value: []any{map[string]any{"name": "A", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "nonesuch", "key": "a"}}}},
-			path: "spec template spec containers 0 env", variables: map[string]any{"pod_watch_timeout_seconds": 12}, want: `CreateContainerConfigError.*"nonesuch" not found`},
+			path: "spec template spec containers 0 env", variables: map[string]any{"pod_watch_timeout_seconds": 8}, want: `CreateContainerConfigError.*"nonesuch" not found`},
 		{name: "no volume", value: map[string]any{"restartPolicy": "Never", "volumes": []any{map[string]any{"name": "v", "configMap": map[string]any{"name": "nonesuch"}}},
 			"containers": []any{map[string]any{"name": "prefect-job", "image": testImage, "volumeMounts": []any{map[string]any{"name": "v", "mountPath": "/v"}}}}},
-			path: "spec template spec", variables: map[string]any{"pod_watch_timeout_seconds": 12}, want: `FailedMount.*"nonesuch" not found`},
-		{name: "no account", variables: map[string]any{"service_account_name": "nonesuch", "pod_watch_timeout_seconds": 12}, want: `FailedCreate.*"nonesuch" not found`},
-		{name: "no quota", quota: true, variables: map[string]any{"pod_watch_timeout_seconds": 12}, want: `FailedCreate.*exceeded quota`},
+			path: "spec template spec", variables: map[string]any{"pod_watch_timeout_seconds": 8}, want: `FailedMount.*"nonesuch" not found`},
+		{name: "no account", variables: map[string]any{"service_account_name": "nonesuch", "pod_watch_timeout_seconds": 8}, want: `FailedCreate.*"nonesuch" not found`},
+		{name: "no quota", quota: true, variables: map[string]any{"pod_watch_timeout_seconds": 8}, want: `FailedCreate.*exceeded quota`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -116,7 +116,7 @@ func TestReason(t *testing.T) {
 			a.must("PATCH", "/api/v1/namespaces/"+namespace+"/pods/"+pod, map[string]any{"metadata": map[string]any{"finalizers": nil}}, nil)
 			a.must("DELETE", "/api/v1/namespaces/"+namespace+"/pods/"+pod, map[string]any{"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}, nil)
 		}},
-		{name: "too long", variables: map[string]any{"job_watch_timeout_seconds": 12}, command: forever, code: -1, want: `it did not end within 12s and was stopped`},
+		{name: "too long", variables: map[string]any{"job_watch_timeout_seconds": 8}, command: forever, code: -1, want: `it did not end within 8s and was stopped`},
 		{name: "a sidecar goes on", value: []any{map[string]any{"name": "prefect-job", "image": testImage, "imagePullPolicy": "Never"},
 			map[string]any{"name": "side", "image": testImage, "imagePullPolicy": "Never", "command": []any{"sh", "-c", forever}}},
 			path: "spec template spec containers", command: "exit 4", code: 4, want: `^$`},
