@@ -63,7 +63,7 @@ func TestCancelWithoutWebSockets(t *testing.T) {
 func TestWorkersRace(t *testing.T) {
 	tm, _, _ := newTeamInWeather(t)
 	sheet := newTallySheet(t)
-	ids := make([]string, 30)
+	ids := make([]string, 16)
 	var all sync.WaitGroup
 	for i := range ids {
 		all.Go(func() { ids[i] = tm.submitted(sheet.command()...) })

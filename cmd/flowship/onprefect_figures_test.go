@@ -16,7 +16,7 @@ import (
 	"github.com/flowship/flowship/submit/orchestrator/prefect"
 )
 
-// One client submits two hundred runs at once, and fifty command lines one each, to a server that
+// One client submits two hundred runs at once, and twenty command lines one each, to a server that
 // answers 503 whenever its SQLite is busy.
 func TestManySubmissions(t *testing.T) {
 	tm, _, _ := newTeamInWeather(t)
@@ -36,7 +36,7 @@ func TestManySubmissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	const calls, processes = 200, 50
+	const calls, processes = 200, 20
 	var mu sync.Mutex
 	ids := map[string]bool{}
 	note := func(id string, err error) {
