@@ -167,7 +167,7 @@ func TestServerHasMoods(t *testing.T) {
 			}
 			return nil
 		},
-		"slow": func(*http.Request, string, int) *fault { return &fault{delay: 300 * time.Millisecond} },
+		"slow": func(*http.Request, string, int) *fault { return &fault{delay: 150 * time.Millisecond} },
 		"breaks one connection in five": func(_ *http.Request, kind string, nth int) *fault {
 			if nth%5 == 3 {
 				return &fault{done: nth%2 == 0, cut: true}
@@ -307,14 +307,14 @@ func TestTokenExpires(t *testing.T) {
 	sheet.want(t, id)
 }
 
-// A server that takes two seconds for every answer slows everything down and breaks nothing;
+// A server that takes a second for every answer slows everything down and breaks nothing;
 // Ctrl-C does not wait for it.
 func TestServerIsSlow(t *testing.T) {
 	t.Parallel()
 	tm, api, _ := newTeamInWeather(t)
 	usual := tm.launcher
 	tm.becomeBrief() // who is killed leaves a run
-	slow := func(*http.Request, string, int) *fault { return &fault{delay: 2 * time.Second} }
+	slow := func(*http.Request, string, int) *fault { return &fault{delay: time.Second} }
 	const long, soon = time.Minute, 30 * time.Second
 	for _, test := range []struct {
 		args  []string
