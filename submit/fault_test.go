@@ -127,10 +127,12 @@ func TestAnythingIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	runs := b.runs(t)
+	defer runs.Close()
 	ends := map[orchestrator.StateType]int{}
 	for _, run := range list {
 		ends[run.State.Type]++
-		states, err := b.runs(t).States(ctx, run.ID)
+		states, err := runs.States(ctx, run.ID)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -382,10 +382,12 @@ func TestManyFutures(t *testing.T) {
 	var waiting sync.WaitGroup
 	for i, f := range futures {
 		waiting.Go(func() {
+			patience := 10 * time.Millisecond
 			if i%2 == 0 {
 				s.complete(f.ID(), fmt.Sprint(i))
+				patience = 20 * time.Second
 			}
-			ctx, stop := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			ctx, stop := context.WithTimeout(t.Context(), patience)
 			defer stop()
 			value, err := f.(*Future[int]).Result(ctx)
 			if i%2 == 0 && (err != nil || value != i) {

@@ -168,7 +168,7 @@ func (b *bed) lookAtLast(t *testing.T) *orchestrator.FlowRun {
 func TestLeaseIsLost(t *testing.T) {
 	b := newBed(t)
 	client, err := submit.OpenClient(t.Context(), &submit.ClientOptions{
-		Home: b.home, Executor: []string{os.Args[0]}, Grace: 5 * time.Second, Lease: 120 * time.Millisecond,
+		Home: b.home, Executor: []string{os.Args[0]}, Grace: 5 * time.Second, Lease: 3 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +180,12 @@ func TestLeaseIsLost(t *testing.T) {
 		pid := pidIn(t, note)
 		runs := b.runs(t)
 		defer runs.Close()
-		id := b.lookAtLast(t).ID
+		last, err := runs.FlowRuns(t.Context(), orchestrator.Filter{Limit: 1})
+		if err != nil || len(last) != 1 {
+			t.Errorf("%v, %v", last, err)
+			return
+		}
+		id := last[0].ID
 		if _, err := runs.SetState(t.Context(), id, orchestrator.NewState(orchestrator.TypeCrashed, "said somebody"), nil); err != nil {
 			t.Error(err)
 		}

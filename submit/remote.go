@@ -9,14 +9,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/launch"
@@ -196,10 +194,8 @@ func (c *remoteCall) do(ctx context.Context) error {
 		defer f.Close()
 		ctx = context.WithValue(ctx, loggerKey{}, slog.New(newLogHandler(f)))
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interrupted(ctx)
 	defer stop()
-	// A flow that pays no attention is ended by the second signal.
-	defer context.AfterFunc(ctx, stop)()
 	out, err := c.protected(ctx)
 	if err != nil {
 		return err

@@ -74,6 +74,11 @@ func do(ctx context.Context, in deed) (any, error) {
 		<-ctx.Done()
 		fmt.Println("ignoring")
 		select {}
+	case "insist":
+		fmt.Println("waiting")
+		<-ctx.Done()
+		syscall.Kill(os.Getpid(), syscall.SIGTERM)
+		select {}
 	case "nested":
 		return sumFlow.Run(ctx, struct{ A, B int }{in.Count, 1})
 	}
@@ -87,7 +92,7 @@ func remote(t *testing.T, flow, parameters string, env ...string) (cmd *exec.Cmd
 	if err := os.WriteFile(filepath.Join(dir, "parameters"), []byte(parameters), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd = exec.Command(os.Args[0])
+	cmd = exec.CommandContext(limited(t), os.Args[0])
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "FLOWSHIP_FLOW="+flow, "FLOWSHIP_PARAMETERS_FILE=parameters", "FLOWSHIP_RESULT=result", "FLOWSHIP_FAILURE=failure", "FLOWSHIP_LOGS=logs")
 	cmd.Env = append(cmd.Env, env...)
@@ -180,6 +185,14 @@ func TestRemoteSignals(t *testing.T) {
 	signalled(t, cmd, dir, "waiting", syscall.SIGINT, "ignoring", syscall.SIGTERM)
 	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
 		t.Errorf("ended with %v", cmd.ProcessState)
+	}
+	// The second may come as soon as the first has ended the context.
+	for range 10 {
+		cmd, dir := remote(t, "do", `{"do": "insist"}`)
+		signalled(t, cmd, dir, "waiting", syscall.SIGINT)
+		if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
+			t.Fatalf("ended with %v", cmd.ProcessState)
+		}
 	}
 }
 

@@ -31,8 +31,9 @@ func newHome(t *testing.T) *bed {
 	return b
 }
 
+// limited ends a test that hangs: some launch a dozen runs.
 func limited(t *testing.T) context.Context {
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(stop)
 	return ctx
 }

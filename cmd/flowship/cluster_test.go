@@ -34,6 +34,7 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{T: t, kubeconfig: started.Server(t, "kubernetes", "FLOWSHIP_TEST_KUBECONFIG")}
+	started.Share(t, c.kubeconfig)
 	started.Server(t, "image", "FLOWSHIP_TEST_IMAGE")
 	started.Server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
 	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)

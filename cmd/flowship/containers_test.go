@@ -51,7 +51,7 @@ func (tm *team) docker(args ...string) (string, error) {
 // follow follows the logs of a run to their end, and calls seen when a line has the text.
 func (tm *team) follow(id, text string, seen func() error) {
 	tm.Helper()
-	ctx, cancel := context.WithTimeout(tm.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(tm.Context(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, tm.launcher, "flow-run", "logs", "-f", id)
 	cmd.Env = tm.env

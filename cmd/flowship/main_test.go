@@ -69,6 +69,7 @@ func TestScript(t *testing.T) {
 			"registry": cmdRegistry,
 			"same":     cmdSame,
 			"setenv":   cmdSetenv,
+			"share":    cmdShare,
 		},
 	})
 }

@@ -43,13 +43,13 @@ func TestCancelWithoutWebSockets(t *testing.T) {
 			tm, api, _ := newTeamInWeather(t)
 			tm.serve()
 			api.set(mood(api))
-			id := tm.submitted("--", "sleep", "100")
+			id := tm.submitted("--", "sleep", "1000")
 			waiting, log := tm.start("flow-run", "wait", id)
 			tm.eventually("it runs", func() bool { return slices.Contains(tm.inPool("RUNNING"), id) })
 			began := time.Now()
 			tm.flowship("flow-run", "cancel", id)
 			err := waiting.Wait()
-			if took := time.Since(began); waiting.ProcessState.ExitCode() != exitNotCompleted || took > 20*time.Second {
+			if took := time.Since(began); waiting.ProcessState.ExitCode() != exitNotCompleted || took > time.Minute {
 				t.Errorf("wait: %v after %v\n%s", err, took, log)
 			}
 			if got := tm.look(id).States; got[len(got)-1] != "Cancelled" {
@@ -82,7 +82,7 @@ func TestThroughHTTPProxy(t *testing.T) {
 func TestWorkersRace(t *testing.T) {
 	tm, _, _ := newTeamInWeather(t)
 	sheet := newTallySheet(t)
-	ids := make([]string, 30)
+	ids := make([]string, 16)
 	var all sync.WaitGroup
 	for i := range ids {
 		all.Go(func() { ids[i] = tm.submitted(sheet.command()...) })
@@ -177,7 +177,7 @@ func TestUploadFails(t *testing.T) {
 			id := tm.inPool("PENDING")[0]
 			began := time.Now()
 			interrupt(t, cmd, syscall.SIGINT)
-			if took := time.Since(began); took > 2*time.Second {
+			if took := time.Since(began); took > 30*time.Second { // the store would answer after a minute
 				t.Errorf("Ctrl-C took %v\n%s", took, log)
 			}
 			got := tm.look(id)

@@ -70,7 +70,7 @@ func (tm *team) flowship(args ...string) string {
 
 func (tm *team) try(args ...string) (out, errs string, code int) {
 	tm.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(tm.Context()), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tm.Context()), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, tm.launcher, args...)
 	var stdout, stderr bytes.Buffer

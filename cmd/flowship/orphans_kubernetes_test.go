@@ -22,6 +22,7 @@ import (
 func newHarbourOnKubernetes(t *testing.T) (h *harbour, open *atomic.Bool) {
 	t.Helper()
 	config, store, registry := started.Server(t, "kubernetes", "FLOWSHIP_TEST_KUBECONFIG"), started.Server(t, "s3", "FLOWSHIP_TEST_S3"), started.Server(t, "registry", "FLOWSHIP_TEST_REGISTRY")
+	started.Share(t, config)
 	h = newHarbour(t)
 	u, err := url.Parse(store)
 	if err != nil {

@@ -316,7 +316,7 @@ func TestWorkerIsKilled(t *testing.T) {
 		h.docker("exec", id, "touch", "/go")
 	}
 	h.until("the worker has removed the containers", func() bool {
-		return !strings.Contains(h.docker("ps", "--all", "--format", "{{.ID}}"), containers[0]) && h.docker("ps", "--quiet", "--filter", "label=io.prefect.work-pool-name=dock") == ""
+		return len(h.containers(names...)) == 0
 	})
 	if said := stop(); strings.Count(said, "flow run was taken up") != len(names) || strings.Count(said, "flow run ended") != len(names) {
 		t.Errorf("the worker's log:\n%s", said)

@@ -113,7 +113,7 @@ func TestStockPrefect(t *testing.T) {
 			s := newStock(t, store.env...)
 			pool := "stock-" + test.store + "-" + strings.ToLower(rand.Text()[:8])
 			s.run(t, store.fields, "../../testdata/flows/stock/blocks.py", store.kind, pool)
-			s.run(t, nil, "-m", "prefect", "work-pool", "create", pool, "--type", "process")
+			s.createPool(t, pool)
 			s.run(t, nil, append(append([]string{"-m", "prefect", "work-pool", "storage", "configure", store.kind, pool}, store.flags...), pool)...)
 			stop := s.work(t, pool)
 			cancelling := make(chan error, 1)

@@ -41,6 +41,17 @@ func scriptCondition(name string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", name)
 }
 
+// cmdShare keeps tests of other packages from having the cluster alone, whose server they restart:
+// share kubernetes.
+func cmdShare(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || args[0] != "kubernetes" {
+		ts.Fatalf("usage: share kubernetes")
+	}
+	release, err := started.Take(os.Getenv("FLOWSHIP_TEST_KUBECONFIG"), false)
+	ts.Check(err)
+	ts.Defer(release)
+}
+
 // cmdExits runs a command, which must end with the given code: exits 3 flowship bundle verify x.
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {

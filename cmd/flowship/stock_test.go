@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -69,6 +70,16 @@ func (s *stock) run(t *testing.T, input any, args ...string) []byte {
 		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return out
+}
+
+// createPool has flowship make a pool of local processes, which is quicker than Prefect's own command.
+func (s *stock) createPool(t *testing.T, pool string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), s.launcher, "work-pool", "create", pool, "--type", "process")
+	cmd.Env = append(slices.Clip(s.env), "FLOWSHIP_HOME="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("work-pool create: %v\n%s", err, out)
+	}
 }
 
 // work starts a worker of the pool, and returns what it says once it has been stopped.

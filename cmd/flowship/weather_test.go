@@ -61,6 +61,10 @@ func newWeather(t *testing.T, server string) *weather {
 		t.Fatal(err)
 	}
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: target.Scheme, Host: target.Host})
+	// The server closes connections that nobody uses for five seconds: none is used that late.
+	transport := &http.Transport{IdleConnTimeout: 2 * time.Second}
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy.Transport = transport
 	proxy.ErrorLog = log.New(io.Discard, "", 0)
 	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
 	w := &weather{errorf: t.Errorf, forward: proxy, conns: map[net.Conn]bool{}, sockets: map[net.Conn]bool{}, seen: map[string]int{}}

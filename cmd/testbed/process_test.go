@@ -40,19 +40,31 @@ func waitFor(t *testing.T, path string) string {
 	}
 }
 
-// wantGone fails the test while the process whose number is in a file exists. One that ended and was not waited for is gone.
+// wantGone waits until the process whose number is in a file exists no more: one that was killed is there a little longer. One that ended
+// and was not waited for is gone.
 func wantGone(t *testing.T, path string) {
 	t.Helper()
 	pid, err := strconv.Atoi(waitFor(t, path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && strings.Contains(string(stat), ") Z ") {
-		return
-	}
-	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("process %d of %s still runs (%v)", pid, filepath.Base(path), err)
-		syscall.Kill(pid, syscall.SIGKILL)
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Errorf("process %d of %s still runs", pid, filepath.Base(path))
+			syscall.Kill(pid, syscall.SIGKILL)
+			return
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/cli/cli/config"
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/client"
 )
@@ -37,7 +38,9 @@ func TestDiscover(t *testing.T) {
 		sum := sha256.Sum256([]byte(name))
 		return hex.EncodeToString(sum[:])
 	}
-	dir := t.TempDir()
+	dir, own := t.TempDir(), config.Dir()
+	config.SetDir(dir) // whoever has asked for it before, the environment counts no more
+	t.Cleanup(func() { config.SetDir(own) })
 	meta := func(name, content string) {
 		write(t, filepath.Join(dir, "contexts", "meta", folder(name), "meta.json"), content)
 	}
@@ -76,7 +79,6 @@ func TestDiscover(t *testing.T) {
 			for _, name := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"} {
 				t.Setenv(name, test.env[name])
 			}
-			t.Setenv("DOCKER_CONFIG", dir)
 			if test.config == "" {
 				os.Remove(filepath.Join(dir, "config.json"))
 			} else {

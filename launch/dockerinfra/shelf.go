@@ -66,13 +66,10 @@ func (p *plan) shelve(ctx context.Context, e *engine) (*shelf, error) {
 	if len(s.files) == 0 || s.dir == "/" {
 		return nil, nil
 	}
-	h := sha256.New()
-	for _, f := range s.files {
-		if err := hashShared(h, f); err != nil {
-			return nil, err
-		}
+	var err error
+	if s.name, err = shelfName(s.files); err != nil {
+		return nil, err
 	}
-	s.name = "flowship-" + hex.EncodeToString(h.Sum(nil)[:20])
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -85,6 +82,17 @@ func (p *plan) shelve(ctx context.Context, e *engine) (*shelf, error) {
 	}
 	s.ours, s.made = created.Volume.Labels[LabelShelf] == s.token, created.Volume.CreatedAt
 	return s, nil
+}
+
+// shelfName is the name of the volume that holds the files.
+func shelfName(files []launch.File) (string, error) {
+	h := sha256.New()
+	for _, f := range files {
+		if err := hashShared(h, f); err != nil {
+			return "", err
+		}
+	}
+	return "flowship-" + hex.EncodeToString(h.Sum(nil)[:20]), nil
 }
 
 func hashShared(to io.Writer, file launch.File) error {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,18 +17,27 @@ import (
 	"github.com/flowship/flowship/launch/infratest"
 )
 
-// shelves are the names of the engine's volumes with files that many jobs get.
-func shelves(t *testing.T, host string) []string {
+// shelfOf returns the name of the volume for a file that many jobs get, which is removed with the
+// test. Programs of other tests have shelves on the same engine.
+func shelfOf(t *testing.T, host string, shared launch.File) string {
 	t.Helper()
-	list, err := docker(t, host).VolumeList(context.Background(), client.VolumeListOptions{Filters: make(client.Filters).Add("label", dockerinfra.LabelShelf)})
+	name, err := dockerinfra.ShelfName(shared)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var names []string
-	for _, v := range list.Items {
-		names = append(names, v.Name)
+	t.Cleanup(func() { docker(t, host).VolumeRemove(context.Background(), name, client.VolumeRemoveOptions{}) })
+	return name
+}
+
+// hasShelf reports whether the engine has the volume.
+func hasShelf(t *testing.T, host, name string) bool {
+	t.Helper()
+	filters := make(client.Filters).Add("label", dockerinfra.LabelShelf).Add("name", name)
+	list, err := docker(t, host).VolumeList(context.Background(), client.VolumeListOptions{Filters: filters})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return names
+	return len(list.Items) == 1
 }
 
 // A file that many jobs get is brought to the engine once, also by several programs at once; none of
@@ -37,20 +45,21 @@ func shelves(t *testing.T, host string) []string {
 // get copies of their own.
 func TestShared(t *testing.T) {
 	host := engine(t)
-	before := shelves(t, host)
 	source := filepath.Join(t.TempDir(), "program")
 	text := "#!/bin/sh\necho " + strings.ToLower(rand.Text()) + "\n" + strings.Repeat("# a comment\n", 1<<17)
 	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	word := strings.Fields(text)[2]
+	shared := launch.File{Path: "/shared/bin/program", Source: source, Mode: 0o755, Shared: true}
+	name := shelfOf(t, host, shared)
 	infra, _ := open(t, dockerinfra.Options{Host: host})
 	other, _ := open(t, dockerinfra.Options{Host: host})
 	run := func(infra *launch.Infrastructure, command string) (string, error) {
 		var out infratest.Output
 		r, err := infra.Start(t.Context(), launch.Job{
 			Configuration: configure(t, infra, nil), Stdout: &out, Stderr: &out,
-			Files:   []launch.File{{Path: "/shared/bin/program", Source: source, Mode: 0o755, Shared: true}, {Path: "/shared/file", Source: source}},
+			Files:   []launch.File{shared, {Path: "/shared/file", Source: source}},
 			Command: []string{"sh", "-c", "/shared/bin/program && " + command},
 		})
 		if err == nil {
@@ -67,12 +76,10 @@ func TestShared(t *testing.T) {
 		})
 	}
 	all.Wait()
-	made := slices.DeleteFunc(shelves(t, host), func(name string) bool { return slices.Contains(before, name) })
-	if len(made) != 1 {
-		t.Fatalf("volumes %q", made)
+	if !hasShelf(t, host, name) {
+		t.Fatal("there is no such volume")
 	}
 	api := docker(t, host)
-	t.Cleanup(func() { api.VolumeRemove(context.Background(), made[0], client.VolumeRemoveOptions{}) })
 	const change = "{ echo >>/shared/bin/program; rm -f /shared/bin/program; grep -c ' /shared/bin ' /proc/mounts; }"
 	if out, err := run(infra, change+" 2>/dev/null"); err != nil || out != word+"\n1" {
 		t.Errorf("a job that has it mounted: %q, %v", out, err)
@@ -81,10 +88,10 @@ func TestShared(t *testing.T) {
 		t.Errorf("after a job that would have changed it: %q, %v", out, err)
 	}
 	// Its program was killed before it had brought anything.
-	if _, err := api.VolumeRemove(t.Context(), made[0], client.VolumeRemoveOptions{}); err != nil {
+	if _, err := api.VolumeRemove(t.Context(), name, client.VolumeRemoveOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := api.VolumeCreate(t.Context(), client.VolumeCreateOptions{Name: made[0], Labels: map[string]string{dockerinfra.LabelShelf: "gone"}}); err != nil {
+	if _, err := api.VolumeCreate(t.Context(), client.VolumeCreateOptions{Name: name, Labels: map[string]string{dockerinfra.LabelShelf: "gone"}}); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := run(infra, "grep -c ' /shared/bin ' /proc/mounts"); err != nil || out != word+"\n0" {
@@ -97,7 +104,6 @@ func TestShared(t *testing.T) {
 // copies of their own for long.
 func TestSharedGivenUp(t *testing.T) {
 	host := engine(t)
-	before := shelves(t, host)
 	source := filepath.Join(t.TempDir(), "program")
 	if err := os.WriteFile(source, []byte(strings.ToLower(rand.Text())), 0o600); err != nil {
 		t.Fatal(err)
@@ -106,12 +112,10 @@ func TestSharedGivenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	infra, _ := open(t, dockerinfra.Options{Host: host})
+	shared := launch.File{Path: "/shared/bin/program", Source: source, Mode: 0o755, Shared: true}
+	name := shelfOf(t, host, shared)
 	job := launch.Job{
-		Configuration: configure(t, infra, nil), Command: sh("grep -c ' /shared/bin ' /proc/mounts"),
-		Files: []launch.File{{Path: "/shared/bin/program", Source: source, Mode: 0o755, Shared: true}},
-	}
-	made := func() []string {
-		return slices.DeleteFunc(shelves(t, host), func(name string) bool { return slices.Contains(before, name) })
+		Configuration: configure(t, infra, nil), Command: sh("grep -c ' /shared/bin ' /proc/mounts"), Files: []launch.File{shared},
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var starting sync.WaitGroup
@@ -120,7 +124,7 @@ func TestSharedGivenUp(t *testing.T) {
 			t.Errorf("it was started: %v", err)
 		}
 	})
-	until(t, "the shelf is there", func() bool { return len(made()) == 1 })
+	until(t, "the shelf is there", func() bool { return hasShelf(t, host, name) })
 	stop()
 	starting.Wait()
 	var out infratest.Output
@@ -130,7 +134,4 @@ func TestSharedGivenUp(t *testing.T) {
 		t.Errorf("the next job has %q such mounts", out.String())
 	}
 	nothingLeft(t, host)
-	for _, name := range made() {
-		docker(t, host).VolumeRemove(context.Background(), name, client.VolumeRemoveOptions{})
-	}
 }

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/infratest"
 	"github.com/flowship/flowship/launch/kubernetesinfra"
@@ -194,6 +195,7 @@ func TestWatchExpires(t *testing.T) {
 // The API server is killed and comes again.
 func TestServerRestarts(t *testing.T) {
 	file := kubeconfig(t)
+	started.Alone(t, file) // tests of other packages use the same server
 	a := newAPI(t, file)
 	namespace := a.namespace()
 	pid, err := strconv.Atoi(os.Getenv("FLOWSHIP_TEST_KUBERNETES_PID"))

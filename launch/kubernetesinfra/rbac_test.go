@@ -162,7 +162,7 @@ func TestRBAC(t *testing.T) {
 	if exit := wait(t, r); exit.Code != 5 {
 		t.Errorf("exit %+v", exit)
 	}
-	r = start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, map[string]any{"service_account_name": "nonesuch", "pod_watch_timeout_seconds": 2}), Command: sh("exit 0")})
+	r = start(t, infra, launch.Job{Configuration: configure(t, infra, namespace, map[string]any{"service_account_name": "nonesuch", "pod_watch_timeout_seconds": 8}), Command: sh("exit 0")})
 	if _, err := waitFor(t, r); err == nil || !strings.Contains(err.Error(), `serviceaccount "nonesuch" not found`) {
 		t.Errorf("%v", err)
 	}

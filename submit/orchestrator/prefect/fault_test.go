@@ -47,11 +47,13 @@ func throughFaults(t *testing.T, s *prefect.Settings) *faulty {
 }
 
 func (p *faulty) start() {
-	l, err := net.Listen("tcp", p.address)
-	if err != nil {
-		p.t.Error(err)
-		return
-	}
+	var l net.Listener
+	// For a moment, the port may be that of somebody's connection.
+	eventually(p.t, "the proxy comes back", func() bool {
+		var err error
+		l, err = net.Listen("tcp", p.address)
+		return err == nil
+	})
 	p.address = l.Addr().String()
 	p.serving = &http.Server{Handler: p}
 	go p.serving.Serve(l)
@@ -181,9 +183,9 @@ func TestRestart(t *testing.T) {
 	c := open(t, settings)
 	ctx, lease := t.Context(), orchestrator.NewLease("executor", 0)
 	run := create(t, c, orchestrator.NewFlowRun{Flow: "restarted", State: step("PENDING"), Lease: &lease})
-	waits := 0
+	waits := 0 // since the server went
 	c.Waiting(func(time.Duration) {
-		if waits++; waits%3 == 0 { // it takes its time
+		if waits++; waits == 3 { // it takes its time
 			p.start()
 		}
 	})
@@ -207,11 +209,14 @@ func TestRestart(t *testing.T) {
 		{"logs", func() error { return c.WriteLogs(ctx, []orchestrator.Log{{FlowRunID: run.ID, Timestamp: time.Now()}}) }},
 	} {
 		p.stop()
+		waits = 0
 		if err := test.do(); err != nil {
 			t.Fatalf("%s: %v", test.what, err)
 		}
+		if waits < 3 { // a busy server may add some
+			t.Errorf("%s: it waited %d times", test.what, waits)
+		}
 	}
-	diff(t, "waits", 12, waits)
 }
 
 // TestRefusals: what a server refuses is told with what is wrong, and without what was sent.
