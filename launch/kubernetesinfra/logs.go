@@ -62,6 +62,7 @@ type podLog struct {
 	pruned time.Time
 	begun  time.Time // the line that has no end yet; zero if there is none
 	passed int64     // bytes of it
+	lines  int       // that were passed on
 	said   map[string]bool
 	heard  atomic.Int64 // bytes that came, also those that were not passed on
 }
@@ -161,13 +162,15 @@ func (l *podLog) follow(ctx context.Context, ended <-chan struct{}) {
 	}
 }
 
-// rest reads what may be missing when the container has ended. A pod that was deleted has no
-// output any more.
+// rest reads what may be missing when the container has ended, until nothing more comes: on a busy
+// node, a container is known to have ended before its last lines have been stored. A pod that was
+// deleted has no output any more.
 func (l *podLog) rest(ctx context.Context) error {
 	pause := launch.Pause{}
 	for {
+		before := l.lines
 		err := l.read(ctx, false)
-		if err == nil || isNotFound(err) {
+		if isNotFound(err) || err == nil && l.lines == before {
 			return nil
 		}
 		pause.Wait(ctx)
@@ -261,6 +264,7 @@ func (l *podLog) complete(at time.Time) {
 		l.seen = map[time.Time]int{}
 	}
 	l.seen[at]++
+	l.lines++
 	const often = 2 * time.Second
 	if l.newest.Sub(l.pruned) > often {
 		l.pruned = l.newest

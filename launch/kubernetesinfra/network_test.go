@@ -1,6 +1,7 @@
 package kubernetesinfra_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -107,11 +108,15 @@ func TestLogStreamBreaks(t *testing.T) {
 	file := kubeconfig(t)
 	t.Parallel()
 	namespace := newAPI(t, file).namespace()
-	var cuts atomic.Int64
+	var cuts, rests atomic.Int64
 	through := proxy(t, file, func(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
-		if strings.HasSuffix(r.URL.Path, "/log") && r.URL.Query().Get("follow") == "true" {
+		switch {
+		case !strings.HasSuffix(r.URL.Path, "/log"):
+		case r.URL.Query().Get("follow") == "true":
 			n := cuts.Add(1)
 			return &cutter{ResponseWriter: w, left: 400 + 37*int(n)}
+		case rests.Add(1) == 1:
+			return &withoutEnd{ResponseWriter: w}
 		}
 		return w
 	})
@@ -125,6 +130,23 @@ func TestLogStreamBreaks(t *testing.T) {
 	if cuts.Load() < 3 {
 		t.Errorf("the stream broke %d times", cuts.Load())
 	}
+}
+
+// withoutEnd keeps the last line back, as a node that has not stored it yet.
+type withoutEnd struct {
+	http.ResponseWriter
+	kept []byte
+}
+
+func (w *withoutEnd) Write(p []byte) (int, error) {
+	w.kept = append(w.kept, p...)
+	if end := bytes.LastIndexByte(bytes.TrimSuffix(w.kept, []byte("\n")), '\n') + 1; end > 0 {
+		if _, err := w.ResponseWriter.Write(w.kept[:end]); err != nil {
+			return 0, err
+		}
+		w.kept = w.kept[end:]
+	}
+	return len(p), nil
 }
 
 // cutter lets some bytes through and then breaks the connection.
