@@ -38,9 +38,8 @@ func TestDiscover(t *testing.T) {
 		sum := sha256.Sum256([]byte(name))
 		return hex.EncodeToString(sum[:])
 	}
-	dir, own := t.TempDir(), config.Dir()
-	config.SetDir(dir) // whoever has asked for it before, the environment counts no more
-	t.Cleanup(func() { config.SetDir(own) })
+	dir := t.TempDir()
+	t.Setenv(config.EnvOverrideConfigDir, dir)
 	meta := func(name, content string) {
 		write(t, filepath.Join(dir, "contexts", "meta", folder(name), "meta.json"), content)
 	}
