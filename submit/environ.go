@@ -44,14 +44,15 @@ func (c *Client) environ(flowRunID string, lease orchestrator.Lease) []string {
 // settings are what a run's job finds in its environment where the pool and the run leave room
 // for it: how it reaches the Prefect server, and what Prefect's own workers say about the run.
 // None of this process's other settings are among them.
-func (c *Client) settings(run *orchestrator.FlowRun, deployment *orchestrator.Deployment, elsewhere *worker.Elsewhere) []string {
+func (c *Client) settings(job worker.Whose) []string {
 	if !c.onPrefect() {
 		return nil
 	}
 	certFile := c.prefect.CertFile
-	if elsewhere != nil {
-		certFile = elsewhere.CertFile
+	if job.Elsewhere != nil {
+		certFile = job.Elsewhere.CertFile
 	}
+	run := job.Run
 	env := append(c.prefect.Environ(certFile), envPrefectRun+"="+run.ID, "PREFECT__FLOW_ID="+run.FlowID)
 	if run.Flow != "" {
 		env = append(env, "PREFECT__FLOW_NAME="+run.Flow)
@@ -59,8 +60,11 @@ func (c *Client) settings(run *orchestrator.FlowRun, deployment *orchestrator.De
 	if run.DeploymentID != "" {
 		env = append(env, "PREFECT__DEPLOYMENT_ID="+run.DeploymentID)
 	}
-	if deployment != nil {
-		env = append(env, "PREFECT__DEPLOYMENT_NAME="+deployment.Name)
+	if job.Deployment != nil {
+		env = append(env, "PREFECT__DEPLOYMENT_NAME="+job.Deployment.Name)
+	}
+	if job.Worker != "" {
+		env = append(env, "PREFECT__WORKER_NAME="+job.Worker)
 	}
 	return env
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/launch/processinfra"
-	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/worker"
 )
 
@@ -62,13 +61,7 @@ func (c *Client) Work(ctx context.Context, opts worker.Options) error {
 		_, err := exec.LookPath(c.executor[0])
 		return err
 	}
-	w := worker.New(launcher, runs, opts)
-	if c.onPrefect() {
-		launcher.Settings = func(run *orchestrator.FlowRun, d *orchestrator.Deployment, e *worker.Elsewhere) []string {
-			return append(c.settings(run, d, e), "PREFECT__WORKER_NAME="+w.Name)
-		}
-	}
-	if err := w.Run(ctx); err != nil {
+	if err := worker.New(launcher, runs, opts).Run(ctx); err != nil {
 		return fmt.Errorf("submit: %w", err)
 	}
 	return nil

@@ -5,10 +5,19 @@ import (
 	"time"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/submit/orchestrator"
 )
 
 // labelFlowRun is the label that tells which run a job is of.
 const labelFlowRun = "prefect.io/flow-run-id"
+
+// Whose says whose a job is.
+type Whose struct {
+	Run        *orchestrator.FlowRun
+	Deployment *orchestrator.Deployment // of the run, or nil
+	Worker     string                   // its name, or ""
+	Elsewhere  *Elsewhere               // as [Launcher.Elsewhere] returned it
+}
 
 // labels are what platforms show of a job.
 func (a *attempt) labels() map[string]string {

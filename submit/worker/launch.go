@@ -59,8 +59,8 @@ type Launcher struct {
 	// secret, and is made when the run is launched. nil is nothing: the job's own credentials do.
 	Access func(ctx context.Context, run *orchestrator.FlowRun) ([]string, error)
 	// Settings, if not nil, returns what the job's environment holds, as "NAME=value", where
-	// the job configuration says nothing else. The deployment is that of the run, or nil.
-	Settings func(*orchestrator.FlowRun, *orchestrator.Deployment, *Elsewhere) []string
+	// the job configuration says nothing else.
+	Settings func(Whose) []string
 	// References, if not nil, returns what resolves references to a server's blocks and variables.
 	References func(context.Context) (launch.References, error)
 	// Grace is how long a job that is stopped may take to end after SIGINT, and again after
@@ -246,7 +246,7 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 		job.Env = a.Env(a.Run.ID, a.Launch.Lease)
 	}
 	if a.Settings != nil {
-		job.Env = append(job.Env, unlessConfigured(a.configuration, a.Settings(a.Run, a.deployment, a.elsewhere))...)
+		job.Env = append(job.Env, unlessConfigured(a.configuration, a.Settings(Whose{a.Run, a.deployment, a.Worker, a.elsewhere}))...)
 	}
 	if a.Access != nil {
 		access, err := a.Access(ctx, a.Run)
