@@ -93,19 +93,25 @@ func (a *attempt) notCrashed(ctx context.Context, crashed orchestrator.State) (o
 	return out.State, nil
 }
 
-// superseded reports whether the run has ended and goes on for somebody else: it was asked to be run
-// again before this launcher saw its end. Then it is not this launcher's any more.
+// superseded reports whether the run goes on for somebody else before this launcher saw that its job
+// has ended: it had ended and was asked to be run again, or it was suspended and claimed again. Then it
+// is not this launcher's any more.
 func (a *attempt) superseded(ctx context.Context, state orchestrator.State, lost bool) (bool, error) {
 	if state.Type.Final() {
 		return false, nil
 	}
 	// As long as the lease is held, nobody else ends the run: its executor is gone.
-	if !lost && !errors.Is(a.Runs.Renew(ctx, a.Launch.Lease), orchestrator.ErrLeaseLost) {
-		return false, nil
-	}
+	held := !lost && !errors.Is(a.Runs.Renew(ctx, a.Launch.Lease), orchestrator.ErrLeaseLost)
 	states, err := a.Runs.States(ctx, a.Run.ID)
 	if err != nil {
 		return false, err
+	}
+	if left := claimedAgain(states, a.Run.State.ID); left != nil {
+		a.end.State = *left
+		return true, nil
+	}
+	if held {
+		return false, nil
 	}
 	for _, s := range slices.Backward(states) {
 		if s.Type.Final() {
@@ -114,6 +120,25 @@ func (a *attempt) superseded(ctx context.Context, state orchestrator.State, lost
 		}
 	}
 	return false, nil
+}
+
+// claimedAgain returns the state in which a run was left to whoever claims it next, if somebody has
+// since the state with this id; else nil.
+func claimedAgain(states []orchestrator.State, since string) *orchestrator.State {
+	i := slices.IndexFunc(states, func(s orchestrator.State) bool { return s.ID == since })
+	if i < 0 {
+		return nil
+	}
+	var left *orchestrator.State
+	for _, s := range states[i+1:] {
+		switch {
+		case s.Type == orchestrator.TypePending && left != nil:
+			return left
+		case s.Type == orchestrator.TypePaused, s.Type == orchestrator.TypeScheduled && !s.AwaitsRetry():
+			left = &s
+		}
+	}
+	return nil
 }
 
 // record reads what the executor left. Prefect's own leave nothing.

@@ -2,15 +2,20 @@ package worker_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
@@ -54,6 +59,86 @@ func TestRunAgainBeforeItsEndWasSeen(t *testing.T) {
 	if err := runs.Renew(t.Context(), second); err != nil {
 		t.Errorf("who runs it again: %v", err)
 	}
+}
+
+// A run that is suspended, resumed and claimed again before its launcher has seen that its job has
+// ended belongs to who has claimed it.
+func TestClaimedAgainBeforeItsEndWasSeen(t *testing.T) {
+	runs, run, first := newRun(t)
+	job := &gate{open: make(chan struct{})}
+	end, err := newLauncher(runs, job, 0).Launch(t.Context(), worker.Launch{Run: run, Lease: first, Accepted: func() {
+		states := []orchestrator.State{orchestrator.NewState(orchestrator.TypeRunning, ""), orchestrator.NewNamedState(orchestrator.TypePaused, "Suspended", ""),
+			orchestrator.NewNamedState(orchestrator.TypeScheduled, "Resuming", ""), orchestrator.NewState(orchestrator.TypePending, "")}
+		become(t, runs, run.ID, &orchestrator.SetStateOptions{Force: true}, states...)
+		close(job.open)
+	}})
+	if err != nil || end.State.Name != "Resuming" {
+		t.Errorf("the first end: %+v, %v", end, err)
+	}
+	now, err := runs.FlowRun(t.Context(), run.ID)
+	if err != nil || now.State.Type != orchestrator.TypePending {
+		t.Errorf("the run is %+v, %v", now.State, err)
+	}
+}
+
+// polled counts how often it is asked for work.
+type polled struct {
+	*local.Orchestrator
+	times atomic.Int64
+}
+
+func (p *polled) ScheduledFlowRuns(ctx context.Context, pool string, before time.Time, limit int) ([]*orchestrator.FlowRun, error) {
+	runs, err := p.Orchestrator.ScheduledFlowRuns(ctx, pool, before, limit)
+	p.times.Add(1)
+	return runs, err
+}
+
+// inTurn is a platform that counts its jobs; the first one ends when the test says so.
+type inTurn struct {
+	gate
+	started atomic.Int64
+}
+
+func (p *inTurn) Start(context.Context, *launch.Job) (string, error) {
+	return fmt.Sprint(p.started.Add(1)), nil
+}
+
+// A worker does not claim a run whose job it still has under way.
+func TestRunIsOfferedBeforeItsJobHasEnded(t *testing.T) {
+	runs, job := &polled{Orchestrator: newBackend(t)}, &inTurn{gate: gate{open: make(chan struct{})}}
+	run, err := runs.CreateFlowRun(t.Context(), orchestrator.NewFlowRun{
+		Flow: "f", WorkPool: "pool", State: orchestrator.NewState(orchestrator.TypeScheduled, ""),
+		Bundle: orchestrator.Bundle{URL: "file://" + filepath.ToSlash(t.TempDir())},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancelCause(t.Context())
+	var working sync.WaitGroup
+	working.Go(func() {
+		if err := worker.New(newLauncher(runs, job, 0), runs, worker.Options{WorkPool: "pool", Interval: time.Millisecond}).Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	until := func(what string, holds func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("not in 20 s: %s", what)
+			}
+		}
+	}
+	until("its job starts", func() bool { return job.started.Load() == 1 })
+	become(t, runs.Orchestrator, run.ID, &orchestrator.SetStateOptions{Force: true}, orchestrator.NewState(orchestrator.TypeScheduled, "later"))
+	before := runs.times.Load()
+	until("it is offered again", func() bool { return runs.times.Load() > before+3 })
+	if n := job.started.Load(); n != 1 {
+		t.Errorf("%d jobs of a run at once", n)
+	}
+	close(job.open)
+	until("it is run again", func() bool { return job.started.Load() == 2 })
+	stop(nil)
+	working.Wait()
 }
 
 // A run that took too long says so by its launcher's exit code, also where its executor ended well.

@@ -245,6 +245,13 @@ func (w *Worker) backoff(failures int) time.Duration {
 // holder is what the worker is to its runs.
 func (w *Worker) holder() string { return "worker " + strings.TrimPrefix(w.Name, "worker ") }
 
+func (w *Worker) has(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.taken[id]
+	return ok
+}
+
 func (w *Worker) underWay() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -276,6 +283,9 @@ func (w *Worker) take(ctx, whole context.Context) error {
 	for _, run := range runs {
 		if ctx.Err() != nil {
 			return nil
+		}
+		if w.has(run.ID) { // it was suspended, or put off, and its job is about to end
+			continue
 		}
 		if gone, err := w.undeployed(ctx, run); gone || err != nil {
 			if err != nil {
