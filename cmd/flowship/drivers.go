@@ -15,6 +15,9 @@ import (
 	"os"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
+
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
@@ -64,13 +67,13 @@ func openers() map[string]storage.Opener {
 
 func openS3(ctx context.Context, u *url.URL, c *storage.Credentials) (*blob.Bucket, error) {
 	if u.RawQuery != "" && c == nil {
-		return blob.OpenBucket(ctx, u.String())
+		return openQuiet(ctx, u)
 	}
 	given := &storage.AWSCredentials{}
 	if c != nil && c.AWS != nil {
 		given = c.AWS
 	}
-	var load []func(*config.LoadOptions) error
+	load := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // as quietDrivers
 	if given.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(given.Profile))
 	}
@@ -106,6 +109,28 @@ func openS3(ctx context.Context, u *url.URL, c *storage.Credentials) (*blob.Buck
 		o.UsePathStyle = o.BaseEndpoint != nil
 	})
 	return s3blob.OpenBucket(ctx, client, u.Host, nil)
+}
+
+// openQuiet opens what the URL says, with a client that logs nothing: Amazon's writes to standard
+// error what it returns as well.
+func openQuiet(ctx context.Context, u *url.URL) (*blob.Bucket, error) {
+	b, err := blob.OpenBucket(ctx, u.String())
+	if err != nil {
+		return nil, err
+	}
+	var client *s3.Client
+	if !b.As(&client) {
+		return b, nil
+	}
+	said := client.Options()
+	opts := &s3blob.Options{RequestChecksumCalculation: said.RequestChecksumCalculation, KMSEncryptionID: u.Query().Get("kmskeyid")}
+	for _, kind := range types.ServerSideEncryption("").Values() {
+		if strings.EqualFold(string(kind), u.Query().Get("ssetype")) {
+			opts.EncryptionType = kind
+		}
+	}
+	quiet := s3.New(said, func(o *s3.Options) { o.Logger = logging.Nop{} })
+	return s3blob.OpenBucket(ctx, quiet, u.Host, opts)
 }
 
 func awsHTTPClient(given *storage.AWSCredentials) (*awshttp.BuildableClient, error) {
