@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/flowship/flowship/bundle/oci"
+	"github.com/flowship/flowship/cmd/testbed/started"
 )
 
 // newEngine listens as a container engine does, and has load answer.
@@ -110,9 +111,8 @@ func TestLoadFails(t *testing.T) {
 
 // TestDocker runs an image that holds nothing but the executor and a bundle.
 func TestDocker(t *testing.T) {
-	if err := exec.Command("docker", "version").Run(); err != nil {
-		t.Skip("no container engine answers: docker version")
-	}
+	t.Setenv("DOCKER_HOST", started.Server(t, "docker", "FLOWSHIP_TEST_DOCKER"))
+	started.Program(t, "docker")
 	executor := filepath.Join(t.TempDir(), "executor")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", executor, "../../cmd/flowship-executor")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flowship/flowship/launch"
+	"github.com/flowship/flowship/launch/infratest"
 	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 	"github.com/flowship/flowship/submit/orchestrator/local"
@@ -122,11 +123,7 @@ func TestRunIsOfferedBeforeItsJobHasEnded(t *testing.T) {
 	})
 	until := func(what string, holds func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("not in 20 s: %s", what)
-			}
-		}
+		infratest.Until(t.Context(), t, 20*time.Second, what, holds)
 	}
 	until("its job starts", func() bool { return job.started.Load() == 1 })
 	become(t, runs.Orchestrator, run.ID, &orchestrator.SetStateOptions{Force: true}, orchestrator.NewState(orchestrator.TypeScheduled, "later"))

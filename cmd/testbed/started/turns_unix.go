@@ -12,18 +12,19 @@ import (
 // only this server has, such as its configuration.
 func Share(t testing.TB, file string) {
 	t.Helper()
-	release, err := Take(file, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(release)
+	take(t, file, false)
 }
 
 // Alone waits until no test of any package shares the server, and has it alone until the test
 // ends. It is for tests that break what others may rely on.
 func Alone(t testing.TB, file string) {
 	t.Helper()
-	release, err := Take(file, true)
+	take(t, file, true)
+}
+
+func take(t testing.TB, file string, alone bool) {
+	t.Helper()
+	release, err := Take(file, alone)
 	if err != nil {
 		t.Fatal(err)
 	}
