@@ -25,7 +25,7 @@ import (
 // runs one, and the server has them. What a flow runs in turn is its child there.
 func TestFutureParametersOnPrefect(t *testing.T) {
 	u, pool := serverURL(t, "s3", "FLOWSHIP_TEST_S3"), "sdk-"+strings.ToLower(rand.Text()[:8])
-	settings := &prefect.Settings{APIURL: started.Server(t, "prefect", "FLOWSHIP_TEST_PREFECT_API"), DefaultWorkPool: pool, MaxRetries: 5, Jitter: 0.2, Timeout: time.Minute}
+	settings := &prefect.Settings{APIURL: started.Server(t, "prefect", "FLOWSHIP_TEST_PREFECT_API"), DefaultWorkPool: pool}
 	t.Setenv("AWS_ENDPOINT_URL_S3", u.Query().Get("endpoint"))
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/orchestrator"
@@ -42,7 +41,7 @@ func newPrefectServer(t testing.TB) *prefectServer {
 	t.Helper()
 	api := started.Server(t, "prefect", "FLOWSHIP_TEST_PREFECT_API")
 	started.Python(t)
-	c, err := prefect.Open(&prefect.Settings{APIURL: api, MaxRetries: 5, Jitter: 0.2, Timeout: time.Minute, CSRF: true})
+	c, err := prefect.Open(&prefect.Settings{APIURL: api})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/flowship/flowship/cmd/testbed/started"
 	"github.com/flowship/flowship/submit/orchestrator/orchestratortest"
@@ -16,8 +15,7 @@ func server(t *testing.T, name, variable string) prefect.Settings {
 	t.Helper()
 	api := started.Server(t, name, variable)
 	return prefect.Settings{
-		APIURL: api, MaxRetries: 5, Jitter: 0.2, Timeout: time.Minute, CSRF: true, VersionCheck: true,
-		ProfilesFile: filepath.Join(t.TempDir(), "profiles.toml"), Profile: "mine",
+		APIURL: api, ProfilesFile: filepath.Join(t.TempDir(), "profiles.toml"), Profile: "mine",
 	}
 }
 

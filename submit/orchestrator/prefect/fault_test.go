@@ -262,7 +262,7 @@ func TestVersion(t *testing.T) {
 		`"3.8.8"`: "", `"3.9.1rc2"`: "", `"3.8.7+12.gabc"`: "warning: the server is Prefect 3.8.7+12.gabc, older than 3.8.8, which this is made for",
 		`"2.20.1"`: "prefect: the server is Prefect 2.20.1, and this speaks to Prefect 3", `"new"`: "",
 	} {
-		c, _ := serve(t, prefect.Settings{VersionCheck: true}, answer{200, answered, ""}, answer{200, `{"id": "f"}`, ""})
+		c, _ := serveAll(t, prefect.Settings{NoCSRF: true}, answer{200, answered, ""}, answer{200, `{"id": "f"}`, ""})
 		_, err := c.EnsureFlow(t.Context(), "f")
 		got := ""
 		if err != nil {

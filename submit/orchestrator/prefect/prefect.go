@@ -99,7 +99,8 @@ type Client struct {
 }
 
 // Open returns a client for the API that the settings name. It sends nothing yet.
-func Open(s *Settings) (*Client, error) {
+func Open(settings *Settings) (*Client, error) {
+	s := settings.complete()
 	if s.APIURL == "" {
 		return nil, fmt.Errorf("prefect: %w", ErrNoAPI)
 	}
@@ -123,10 +124,10 @@ func Open(s *Settings) (*Client, error) {
 	}
 	transport.MaxIdleConnsPerHost = atATime
 	c := &Client{
-		settings: s, api: api, http: &http.Client{Transport: transport, Timeout: s.Timeout}, id: uuid.NewString(), wait: wait,
+		settings: s, api: api, http: &http.Client{Transport: transport, Timeout: max(s.Timeout, 0)}, id: uuid.NewString(), wait: wait,
 		lossInterval: lossInterval, turns: make(chan struct{}, atATime),
 	}
-	c.token.off = !s.CSRF
+	c.token.off = s.NoCSRF || s.Cloud
 	return c, nil
 }
 

@@ -29,7 +29,7 @@ type answer struct {
 }
 
 // serve answers requests one after the other, and tells what they were.
-func serve(t *testing.T, s prefect.Settings, answers ...answer) (*prefect.Client, *[]string) {
+func serveAll(t *testing.T, s prefect.Settings, answers ...answer) (*prefect.Client, *[]string) {
 	t.Helper()
 	requests := &[]string{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -71,6 +71,28 @@ func serve(t *testing.T, s prefect.Settings, answers ...answer) (*prefect.Client
 	return c, requests
 }
 
+// serve is as [serveAll]; the client sends only what it is told to, and its delays are exact.
+func serve(t *testing.T, s prefect.Settings, answers ...answer) (*prefect.Client, *[]string) {
+	t.Helper()
+	s.NoCSRF, s.NoVersionCheck, s.Jitter = true, true, -1
+	return serveAll(t, s, answers...)
+}
+
+// TestAddressAlone: who names nothing but an address has Prefect's defaults.
+func TestAddressAlone(t *testing.T) {
+	c, requests := serveAll(t, prefect.Settings{},
+		answer{200, `"3.8.8"`, ""}, answer{422, `{"detail": "CSRF protection is disabled."}`, ""}, answer{502, "", ""}, answer{201, "{}", ""})
+	waits := 0
+	c.Waiting(func(time.Duration) { waits++ })
+	if err := c.Post(t.Context(), "/flows/", map[string]string{"name": "f"}); err != nil {
+		t.Error(err)
+	}
+	const post = `POST /api/flows/ {"name":"f"}`
+	if diff := cmp.Diff([]string{"GET /api/admin/version", "GET /api/csrf-token?client=ID", post, post}, *requests); diff != "" || waits != 1 {
+		t.Errorf("%d waits, requests (-want +got):\n%s", waits, diff)
+	}
+}
+
 const document = `{"id": "1", "name": "prod", "block_type": {"slug": "aws-credentials"}, "data": {"aws_secret_access_key": "s3cr3t"}, "other": 1}`
 
 func TestBlockDocument(t *testing.T) {
@@ -105,7 +127,7 @@ func TestBlockDocument(t *testing.T) {
 			requests: slices.Repeat([]string{get}, 6), waits: []time.Duration{200 * time.Millisecond, 800 * time.Millisecond, 3200 * time.Millisecond, 3200 * time.Millisecond, 3200 * time.Millisecond},
 		},
 		{
-			name: "maintenance does not count", settings: prefect.Settings{MaxRetries: 0}, answers: []answer{{503, "", "Prefect-Maintenance: true"}, {200, document, ""}},
+			name: "maintenance does not count", settings: prefect.Settings{MaxRetries: -1}, answers: []answer{{503, "", "Prefect-Maintenance: true"}, {200, document, ""}},
 			requests: []string{get, get}, waits: []time.Duration{200 * time.Millisecond},
 		},
 		{name: "500 is not repeated", settings: prefect.Settings{MaxRetries: 5}, answers: []answer{{500, "oops", ""}}, requests: []string{get}, err: prefect.ErrUnavailable, text: "prefect: " + asked + ": status 500 Internal Server Error"},
@@ -160,7 +182,7 @@ func TestToken(t *testing.T) {
 			[]string{ask, post + "Prefect-Csrf-Token=T1 " + body, ask, post + "Prefect-Csrf-Token=T2 " + body, post + "Prefect-Csrf-Token=T2 " + body}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c, requests := serve(t, prefect.Settings{CSRF: true, MaxRetries: 1}, test.answers...)
+			c, requests := serveAll(t, prefect.Settings{MaxRetries: 1, NoVersionCheck: true}, test.answers...)
 			c.Waiting(func(time.Duration) {})
 			for range 2 {
 				if err := c.Post(t.Context(), "/flows/", map[string]string{"name": "f"}); err != nil {

@@ -91,7 +91,7 @@ func (p *proxy) count(suffix string) (n int) {
 
 func (p *proxy) open(t *testing.T) *prefect.Client {
 	t.Helper()
-	c, err := prefect.Open(&prefect.Settings{APIURL: p.api, MaxRetries: 5, Jitter: 0.2, Timeout: 20 * time.Second})
+	c, err := prefect.Open(&prefect.Settings{APIURL: p.api, Timeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

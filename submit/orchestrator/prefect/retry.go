@@ -137,7 +137,8 @@ const (
 // delay is the nth, which is how long to wait before the next try.
 func (c *Client) delay(n int, r *response) time.Duration {
 	const longest = 10 * time.Minute
-	jitter := c.settings.Jitter * rand.Float64()
+	most := max(c.settings.Jitter, 0)
+	jitter := most * rand.Float64()
 	if r != nil {
 		if after, ok := retryAfter(r.header.Get("Retry-After"), time.Now()); ok {
 			return min(time.Duration(float64(after)*(1+jitter)), longest) // never less than was asked for
@@ -147,7 +148,7 @@ func (c *Client) delay(n int, r *response) time.Duration {
 		n = min(n, 3) // its turns are short
 	}
 	d := min(firstDelay.Seconds()*math.Pow(delayFactor, float64(min(n, 10)-1)), longestDelay.Seconds())
-	d *= 1 + 2*jitter - c.settings.Jitter
+	d *= 1 + 2*jitter - most
 	return min(time.Duration(max(d, 0)*float64(time.Second)), longest)
 }
 

@@ -57,7 +57,7 @@ func (c *Client) checkVersion(ctx context.Context) error {
 	v := &c.version
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.done || !c.settings.VersionCheck || c.settings.Cloud {
+	if v.done || c.settings.NoVersionCheck || c.settings.Cloud {
 		return v.err
 	}
 	r, err := c.once(ctx, http.MethodGet, "/admin/version", nil)

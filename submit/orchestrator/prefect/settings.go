@@ -1,6 +1,7 @@
 package prefect
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -25,18 +26,19 @@ func (Secret) GoString() string { return hidden }
 // MarshalText hides the secret.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
-// Settings are what Prefect's own settings say about the client, with its defaults.
+// Settings are what Prefect's own settings say about the client. Of what they do not say, its
+// defaults hold: an address alone is enough.
 type Settings struct {
-	APIURL     string // without a slash at its end; "" when none is configured
+	APIURL     string // "" when none is configured
 	APIKey     Secret // of Prefect Cloud
 	AuthString Secret // "user:password" of a server; wins over the key
 	// Headers are sent with every request, whatever they are called.
 	Headers    map[string]Secret
-	MaxRetries int           // after the first try
+	MaxRetries int           // after the first try; 0 is 5, below 0 is none
 	RetryCodes []int         // besides 408, 429, 502 and 503
-	Jitter     float64       // the part of a delay by which it may vary
-	Timeout    time.Duration // of one try
-	CSRF       bool          // ask for a token; never of Cloud
+	Jitter     float64       // the part of a delay by which it may vary; 0 is 0.2, below 0 is none
+	Timeout    time.Duration // of one try; 0 is a minute, below 0 is none
+	NoCSRF     bool          // do not ask for a token, which Cloud is never asked for
 	SkipVerify bool          // do not verify the server's certificate
 	CertFile   string        // certificates to trust instead of the system's
 	Profile    string        // the active profile, for people to see
@@ -46,9 +48,9 @@ type Settings struct {
 	// ProfilesFile is where the profiles are, whether or not the file is there; "" is nowhere.
 	// [Client.SetDefaultWorkPool] writes to it.
 	ProfilesFile string
-	Cloud        bool // the API is Prefect Cloud's
-	// VersionCheck asks the server for its version before the first request.
-	VersionCheck bool
+	Cloud        bool // the API is Prefect Cloud's, as it is at Cloud's own address
+	// NoVersionCheck leaves the server's version be, which is else asked for before the first request.
+	NoVersionCheck bool
 	// Expected says that somebody has just talked to the server: while it refuses connections, its
 	// return is waited for, as it is by a client that has had an answer.
 	Expected bool
@@ -58,6 +60,16 @@ type Settings struct {
 	Warnings []string
 
 	poolFixed bool // a place that wins over the profile names the default work pool
+}
+
+// complete returns the settings with what holds where they say nothing.
+func (s Settings) complete() *Settings {
+	s.APIURL = strings.TrimRight(s.APIURL, "/")
+	s.MaxRetries = cmp.Or(s.MaxRetries, 5)
+	s.Jitter = cmp.Or(s.Jitter, 0.2)
+	s.Timeout = cmp.Or(s.Timeout, time.Minute)
+	s.Cloud = s.Cloud || strings.HasPrefix(s.APIURL, cloudURL)
+	return &s
 }
 
 // DiscoverOptions are the options of [Discover]; nil is the default.
@@ -89,7 +101,7 @@ func Discover(opts *DiscoverOptions) (*Settings, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prefect: settings: %w", err)
 	}
-	return d.settings, nil
+	return d.settings.complete(), nil
 }
 
 // discovery collects values under the names that they have in the environment.
@@ -161,17 +173,11 @@ const cloudURL = "https://api.prefect.cloud/api"
 func (d *discovery) fill() error {
 	s := d.settings
 	*s = Settings{
-		APIURL:     strings.TrimRight(d.text("PREFECT_API_URL"), "/"),
-		APIKey:     Secret(d.text("PREFECT_API_KEY")),
-		AuthString: Secret(d.text("PREFECT_API_AUTH_STRING")),
-		CertFile:   d.text("PREFECT_API_SSL_CERT_FILE"),
-		MaxRetries: 5,
-		Jitter:     0.2,
-		Timeout:    time.Minute,
-		CSRF:       true,
-
-		VersionCheck: true,
-		Attribution:  d.attribution(),
+		APIURL:      d.text("PREFECT_API_URL"),
+		APIKey:      Secret(d.text("PREFECT_API_KEY")),
+		AuthString:  Secret(d.text("PREFECT_API_AUTH_STRING")),
+		CertFile:    d.text("PREFECT_API_SSL_CERT_FILE"),
+		Attribution: d.attribution(),
 
 		Profile:  s.Profile,
 		Warnings: s.Warnings,
@@ -185,30 +191,34 @@ func (d *discovery) fill() error {
 	if s.CertFile != "" {
 		s.CertFile = d.expand(s.CertFile)
 	}
-	seconds, query := s.Timeout.Seconds(), 0.
 	for _, err := range []error{
-		d.parse("PREFECT_CLIENT_MAX_RETRIES", "a whole number, 0 or more", func(v string) (err error) {
-			s.MaxRetries, err = strconv.Atoi(v)
-			return atLeastZero(float64(s.MaxRetries), err)
+		d.parse("PREFECT_CLIENT_MAX_RETRIES", "a whole number, 0 or more", func(v string) error {
+			retries, err := strconv.Atoi(v)
+			s.MaxRetries = orNone(retries)
+			return atLeastZero(float64(retries), err)
 		}),
-		d.parse("PREFECT_CLIENT_RETRY_JITTER_FACTOR", "a number, 0 or more", func(v string) (err error) {
-			s.Jitter, err = strconv.ParseFloat(v, 64)
-			return atLeastZero(s.Jitter, err)
+		d.parse("PREFECT_CLIENT_RETRY_JITTER_FACTOR", "a number, 0 or more", func(v string) error {
+			jitter, err := strconv.ParseFloat(v, 64)
+			s.Jitter = orNone(jitter)
+			return atLeastZero(jitter, err)
 		}),
-		d.parse("PREFECT_API_REQUEST_TIMEOUT", "a number of seconds", func(v string) (err error) {
-			seconds, err = strconv.ParseFloat(v, 64)
-			return atLeastZero(seconds, err)
-		}),
-		d.parse("PREFECT_WORKER_QUERY_SECONDS", "a number of seconds", func(v string) (err error) {
-			query, err = strconv.ParseFloat(v, 64)
-			return atLeastZero(query, err)
-		}),
-		d.parse("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "true or false", func(v string) (err error) {
-			s.CSRF, err = parseBool(v)
+		d.parse("PREFECT_API_REQUEST_TIMEOUT", "a number of seconds", func(v string) error {
+			timeout, err := parseSeconds(v)
+			s.Timeout = orNone(timeout)
 			return err
 		}),
-		d.parse("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "true or false", func(v string) (err error) {
-			s.VersionCheck, err = parseBool(v)
+		d.parse("PREFECT_WORKER_QUERY_SECONDS", "a number of seconds", func(v string) (err error) {
+			s.Query, err = parseSeconds(v)
+			return err
+		}),
+		d.parse("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "true or false", func(v string) error {
+			wanted, err := parseBool(v)
+			s.NoCSRF = !wanted
+			return err
+		}),
+		d.parse("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "true or false", func(v string) error {
+			wanted, err := parseBool(v)
+			s.NoVersionCheck = !wanted
 			return err
 		}),
 		d.parse("PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "true or false", func(v string) (err error) {
@@ -225,14 +235,11 @@ func (d *discovery) fill() error {
 			return err
 		}
 	}
-	s.Timeout, s.Query = time.Duration(seconds*float64(time.Second)), time.Duration(query*float64(time.Second))
 	cloud := d.text("PREFECT_CLOUD_API_URL")
 	if cloud == "" {
 		cloud = cloudURL
 	}
-	if strings.HasPrefix(s.APIURL, strings.TrimRight(cloud, "/")) {
-		s.CSRF, s.Cloud = false, true
-	}
+	s.Cloud = strings.HasPrefix(s.APIURL, strings.TrimRight(cloud, "/"))
 	return nil
 }
 
@@ -290,6 +297,20 @@ func atLeastZero(f float64, err error) error {
 		return strconv.ErrRange
 	}
 	return err
+}
+
+// orNone is a setting whose zero, once it was said, is none.
+func orNone[T int | float64 | time.Duration](said T) T {
+	if said == 0 {
+		return -1
+	}
+	return said
+}
+
+// parseSeconds reads a time, which is not negative.
+func parseSeconds(s string) (time.Duration, error) {
+	seconds, err := strconv.ParseFloat(s, 64)
+	return time.Duration(seconds * float64(time.Second)), atLeastZero(seconds, err)
 }
 
 // parseBool takes what Prefect's settings take for true and false.

@@ -55,6 +55,7 @@ func TestDiscoverAsPrefect(t *testing.T) {
 			"prefect.toml": "[client.custom_headers]\nA = '1'\nB = '1'\n", ".env": "PREFECT_CLIENT_CUSTOM_HEADERS='{\"B\": \"2\", \"C\": \"2\"}'\n",
 		}, []string{`PREFECT_CLIENT_CUSTOM_HEADERS={"C": "3"}`}},
 		{"test mode", map[string]string{home: profiles}, []string{"PREFECT_TESTING_TEST_MODE=1"}},
+		{"none", nil, []string{"PREFECT_CLIENT_MAX_RETRIES=0"}},
 		{"no status code", nil, []string{"PREFECT_CLIENT_RETRY_EXTRA_CODES=500,700"}},
 	}
 	var places []place
@@ -74,7 +75,7 @@ func TestDiscoverAsPrefect(t *testing.T) {
 			got = append(got, nil)
 			continue
 		}
-		found := &stockSettings{s.APIURL, string(s.AuthString), map[string]string{}, s.MaxRetries, append([]int{}, s.RetryCodes...), s.DefaultWorkPool, s.Profile}
+		found := &stockSettings{s.APIURL, string(s.AuthString), map[string]string{}, max(s.MaxRetries, 0), append([]int{}, s.RetryCodes...), s.DefaultWorkPool, s.Profile}
 		for name, value := range s.Headers {
 			found.Headers[name] = string(value)
 		}

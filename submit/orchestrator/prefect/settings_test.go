@@ -101,7 +101,7 @@ func FuzzDiscover(f *testing.F) {
 		dir := t.TempDir()
 		write(t, dir, map[string]string{".env": dotenv, "prefect.toml": settings, "home/.prefect/profiles.toml": profiles})
 		s, err := prefect.Discover(&prefect.DiscoverOptions{Environ: []string{"HOME=" + filepath.Join(dir, "home")}, Dir: dir})
-		if err == nil && (s.MaxRetries < 0 || s.Timeout < 0) {
+		if err == nil && (s.MaxRetries < -1 || s.Timeout < -1) {
 			t.Errorf("%+v", s)
 		}
 	})

@@ -109,7 +109,7 @@ func TestLogIn(t *testing.T) {
 func TestSecuredServer(t *testing.T) {
 	api, auth := started.Server(t, "prefect-secured", "FLOWSHIP_TEST_PREFECT_SECURED"), os.Getenv("FLOWSHIP_TEST_PREFECT_AUTH")
 	for password, within := range map[string]time.Duration{auth: 20 * time.Second, "admin:wrong": 3 * time.Second} {
-		c, err := prefect.Open(&prefect.Settings{APIURL: api, AuthString: prefect.Secret(password), MaxRetries: 5, CSRF: true})
+		c, err := prefect.Open(&prefect.Settings{APIURL: api, AuthString: prefect.Secret(password)})
 		if err != nil {
 			t.Fatal(err)
 		}
