@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -64,16 +65,19 @@ func (b *bucket) once(ctx context.Context, method, address string, header http.H
 	if err != nil {
 		return nil, withoutURL(err)
 	}
+	sent := &lent{rest: body}
 	if body != nil {
-		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(string(body))), int64(len(body))
+		req.Body, req.ContentLength = sent, int64(len(body))
 	}
 	for name, values := range header {
 		req.Header[name] = values
 	}
 	resp, err := b.client.Do(req)
 	if err != nil {
+		sent.Close()
 		return nil, withoutURL(err)
 	}
+	resp.Body = &answer{resp.Body, sent}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil
 	}
@@ -83,6 +87,46 @@ func (b *bucket) once(ctx context.Context, method, address string, header http.H
 		}
 	}
 	return nil, errorOf(resp)
+}
+
+// lent is the body of a request. Transports may go on to read it after the answer has come: once it
+// is closed, what it was made of is the caller's alone again.
+type lent struct {
+	mu     sync.Mutex
+	rest   []byte
+	closed bool
+}
+
+func (l *lent) Read(p []byte) (n int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return 0, http.ErrBodyReadAfterClose
+	case len(l.rest) == 0:
+		return 0, io.EOF
+	}
+	n = copy(p, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+func (l *lent) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed, l.rest = true, nil
+	return nil
+}
+
+// answer is the body of an answer, with which the one of its request is closed.
+type answer struct {
+	io.ReadCloser
+	request *lent
+}
+
+func (a *answer) Close() error {
+	a.request.Close()
+	return a.ReadCloser.Close()
 }
 
 // passing reports whether the same request may be answered the next time.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,6 +58,10 @@ func (w *writer) Write(p []byte) (n int, err error) {
 			continue
 		}
 		taken := min(len(p), w.size-len(w.piece))
+		if len(w.piece)+taken > pieceUnit {
+			// It is likely to get full. Growing by and by leaves several times of it to be collected.
+			w.piece = slices.Grow(w.piece, w.size-len(w.piece))
+		}
 		w.piece = append(w.piece, p[:taken]...)
 		p, n = p[taken:], n+taken
 	}
