@@ -125,9 +125,10 @@ func executorCommand(launcher []string, n *orchestrator.NewFlowRun) []string {
 const prefectPatience = 40 * time.Second
 
 // patience is how long a run that is being cancelled is left to its executor: that of a flow in
-// Python tells Prefect's engine, which would take a signal for a crash. Others wait for the signal.
+// Python or of a deployment tells Prefect's engine, which would take a signal for a crash. Others
+// wait for the signal.
 func (c *Client) patience(run *orchestrator.FlowRun) time.Duration {
-	if !c.onPrefect() || run.DeploymentID != "" { // a deployment's engine has no executor around it
+	if !c.onPrefect() {
 		return 0
 	}
 	_, note, err := runOf(run)

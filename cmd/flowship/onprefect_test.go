@@ -308,6 +308,17 @@ func TestRunsOfPrefectFromHere(t *testing.T) {
 
 func (tm *team) cancelRunning(id string) error { return tm.stock.cancel(tm.Context(), id) }
 
+// deploy makes a deployment of the flow in flow.py of a directory, and a run of it as made says.
+func (tm *team) deploy(dir, flow, variables, made string) (run string) {
+	tm.Helper()
+	var it, deployment, created struct{ ID string }
+	tm.get("/flows/", fmt.Sprintf(`{"name": %q}`, flow), &it)
+	tm.get("/deployments/", fmt.Sprintf(`{"name": %q, "flow_id": %q, "entrypoint": "flow.py:%s", "work_pool_name": %[1]q, "enforce_parameter_schema": false, "job_variables": %[4]s,
+		"pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": %[5]q}}]}`, tm.pool, it.ID, flow, variables, dir), &deployment)
+	tm.get("/deployments/"+deployment.ID+"/create_flow_run", made, &created)
+	return created.ID
+}
+
 // TestWorkerRunsDeployments: a deployment that Prefect knows runs on flowship's worker, with its job
 // variables below the run's and what the server's blocks and variables say. Its pool has no base job
 // template before a worker comes.
@@ -319,19 +330,12 @@ func TestWorkerRunsDeployments(t *testing.T) {
 	}
 	var variable struct{ ID string }
 	tm.get("/variables/", fmt.Sprintf(`{"name": %q, "value": "variable"}`, tm.pool), &variable)
-	deploy := func(flow, variables, parameters string) (run string) {
-		var it, deployment, made struct{ ID string }
-		tm.get("/flows/", fmt.Sprintf(`{"name": %q}`, flow), &it)
-		tm.get("/deployments/", fmt.Sprintf(`{"name": %q, "flow_id": %q, "entrypoint": "flow.py:%s", "work_pool_name": %[1]q, "enforce_parameter_schema": false, "job_variables": %[4]s,
-			"pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": %[5]q}}]}`, tm.pool, it.ID, flow, variables, dir), &deployment)
-		tm.get("/deployments/"+deployment.ID+"/create_flow_run", parameters, &made)
-		return made.ID
-	}
+	deploy := func(flow, variables, made string) string { return tm.deploy(dir, flow, variables, made) }
 	env := fmt.Sprintf(`{"working_dir": %q, "env": {"UNDER": "deployment", "OVER": "deployment",
 		"BLOCK": "a {{ prefect.blocks.aws-credentials.%[2]s.region_name }}", "VARIABLE": "{{ prefect.variables.%[2]s }}"}}`, t.TempDir(), tm.pool)
 	run := deploy("told", env, `{"parameters": {"names": ["UNDER", "OVER", "BLOCK", "VARIABLE", "PREFECT__WORKER_NAME", "PREFECT__DEPLOYMENT_NAME"]}, "job_variables": {"env": {"OVER": "run"}}}`)
 	suspended := deploy("suspended", "{}", "{}")
-	endless := deploy("tally", "{}", `{"parameters": {"seconds": 1000}}`)
+	endless, killed := deploy("guarded", "{}", "{}"), deploy("guarded", "{}", `{"parameters": {"killed": true}}`)
 	tm.serve()
 	tm.try("flow-run", "wait", run)
 	if got := tm.look(run); got.States[len(got.States)-1] != "Completed" {
@@ -339,9 +343,12 @@ func TestWorkerRunsDeployments(t *testing.T) {
 	}
 	tm.logs(run, "the environment holds deployment, run, a us-east-1, variable, w-"+tm.pool+", "+tm.pool)
 
-	tm.logs(endless, "counting the words")
-	tm.flowship("flow-run", "cancel", endless)
-	tm.eventually("it is CANCELLED", func() bool { return slices.Contains(tm.inPool("CANCELLED"), endless) })
+	tm.cancelGuarded(endless)
+	tm.try("flow-run", "wait", killed)
+	if got := tm.look(killed); got.States[len(got.States)-1] != "Crashed" || !strings.HasPrefix(got.Message, "Process exited with status code: -9. ") {
+		t.Errorf("%+v", got)
+	}
+	tm.logs(killed, "cleared up, Crashed")
 
 	// Its process ends, and another one goes on when somebody has it resumed.
 	tm.logs(suspended, "Finished in state Suspended")
@@ -353,6 +360,19 @@ func TestWorkerRunsDeployments(t *testing.T) {
 	if diff := cmp.Diff(want, tm.look(suspended).States); diff != "" {
 		t.Errorf("states (-want +got):\n%s", diff)
 	}
+}
+
+// cancelGuarded cancels a run of guarded, which is never called anything but cancelled, and of which
+// the hooks run.
+func (tm *team) cancelGuarded(id string) {
+	tm.Helper()
+	tm.logs(id, "guarded")
+	tm.flowship("flow-run", "cancel", id)
+	tm.eventually("it is CANCELLED", func() bool { return slices.Contains(tm.inPool("CANCELLED"), id) })
+	if diff := cmp.Diff([]string{"Scheduled", "Pending", "Submitting", "Running", "Cancelling", "Cancelled"}, tm.look(id).States); diff != "" {
+		tm.Errorf("states (-want +got):\n%s", diff)
+	}
+	tm.logs(id, "cleared up, Cancelling")
 }
 
 // TestWorkerServesQueues: a worker that serves one queue leaves the others alone.

@@ -20,7 +20,7 @@ func newStepCommand(c *console) *cobra.Command {
 		Long:  `Steps are launched by flowship itself where a flow run shall be executed.`,
 	}
 	group(cmd)
-	cmd.AddCommand(newStepUploadCommand(c), newStepExecuteCommand(c), newStepLaunchCommand(c))
+	cmd.AddCommand(newStepUploadCommand(c), newStepExecuteCommand(c), newStepLaunchCommand(c), newStepDeploymentCommand())
 	return cmd
 }
 
@@ -80,6 +80,11 @@ func runStepExecute(ctx context.Context, c *console, opts *stepExecuteOptions) e
 			return err
 		},
 	})
+	return executed(record, err)
+}
+
+// executed is what is left to say of what an executor returned, and its exit code.
+func executed(record *execute.Record, err error) error {
 	untold := executor.Untold(record, err)
 	switch {
 	case untold != nil && err == nil:

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -101,6 +102,19 @@ func TestWorkerRunsStockContainers(t *testing.T) {
 		{Way: "submit_to_work_pool", Type: "COMPLETED", Result: map[string]any{"sum": 42.0, "script": true}},
 		{Way: "submit_to_work_pool", Type: "FAILED", Message: "Flow run encountered an exception: ValueError: as asked", Result: "ValueError('as asked')"},
 	}, got)
+	stop()
+}
+
+// A deployment's command in a container hears itself that the run is being cancelled, and is left the time for that.
+func TestWorkerRunsDeploymentsInContainers(t *testing.T) {
+	engine := docker(t)
+	image := with(t)(delivered.load(bare))
+	tm := newTeamOf(t, "docker")
+	tm.env = append(tm.env, "DOCKER_HOST="+engine)
+	tm.removeContainers()
+	stop := tm.serve()
+	variables := fmt.Sprintf(`{"image": %q, "image_pull_policy": "Never", "volumes": ["%s:/team:ro"]}`, image, flows(t, "team"))
+	tm.cancelGuarded(tm.deploy("/team", "guarded", variables, "{}"))
 	stop()
 }
 

@@ -34,17 +34,18 @@ var errUnsuited = errors.New("this Prefect's engine cannot be run directly")
 // cancelGrace is how long a flow that is cancelled may take to end, as Prefect has it.
 const cancelGrace = 30 * time.Second
 
-// engine is Prefect's engine while it runs the flow of one document.
+// engine is Prefect's engine while it runs one flow.
 type engine struct {
 	*execution
-	document string // the file
-	script   string
-	noted    string // the file of what the engine notes
-	control  *control
-	cmd      *exec.Cmd
-	ended    chan struct{}
-	why      reason
-	kill     <-chan time.Time
+	kind    string // of what the flow is: "bundle", "deployment"
+	which   string // the file of the document, or the id of the flow run
+	script  string
+	noted   string // the file of what the engine notes
+	control *control
+	cmd     *exec.Cmd
+	ended   chan struct{}
+	why     reason
+	kill    <-chan time.Time
 }
 
 // suits reports whether this package can look after the flow itself.
@@ -63,8 +64,8 @@ func (x *execution) suits() (bool, error) {
 
 // supervise runs the flow with Prefect's engine, and says what the engine could not say any more.
 // The exit code is 0 when the server knows how the run ended.
-func (x *execution) supervise(ctx context.Context, document string) (int, error) {
-	e := &engine{execution: x, document: document, script: filepath.Join(x.scratch, "prefect_engine.py")}
+func (x *execution) supervise(ctx context.Context, kind, which string) (int, error) {
+	e := &engine{execution: x, kind: kind, which: which, script: filepath.Join(x.scratch, "prefect_engine.py")}
 	if err := os.WriteFile(e.script, prefectEngine, 0o600); err != nil {
 		return ExitUnavailable, err
 	}
@@ -112,7 +113,7 @@ func (e *engine) attempt(ctx context.Context) (code int, due *time.Time, err err
 
 // command is the script in one of its modes.
 func (e *engine) command(mode, file string) *exec.Cmd {
-	cmd := exec.Command(e.executable, e.script, mode, e.document, file)
+	cmd := exec.Command(e.executable, e.script, mode, e.kind, e.which, file)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = e.Dir, e.ownEnviron(), e.Stdout, e.Stderr
 	cmd.WaitDelay = e.Grace
 	prepareSupervisor(cmd)

@@ -96,6 +96,9 @@
 // states or watches them, with PREFECT_RUNNER_CRASH_ON_CANCELLATION_FAILURE, and for
 // a Prefect whose engine has other names.
 //
+// [RunDeployment] looks after flow runs of deployments in the same way, for which the engine itself
+// finds the flow.
+//
 // # What it leaves
 //
 // The object results/<flow run id>.json beside the bundle or in a store of its own, a [Record],

@@ -298,7 +298,7 @@ func (x *execution) handOver(ctx context.Context, file string) (int, error) {
 		return ExitUnavailable, &PhaseError{PhaseRun, err}
 	}
 	if suits {
-		code, err := x.supervise(ctx, file)
+		code, err := x.supervise(ctx, "bundle", file)
 		switch {
 		case err == nil:
 			return code, nil
@@ -306,7 +306,12 @@ func (x *execution) handOver(ctx context.Context, file string) (int, error) {
 			return code, &PhaseError{PhaseRun, err}
 		}
 	}
-	cmd := exec.Command(x.executable, "-m", "prefect.bundles.execute", "--key", file)
+	return x.leaveTo(ctx, "-m", "prefect.bundles.execute", "--key", file)
+}
+
+// leaveTo has the interpreter do with these arguments what there is to be done.
+func (x *execution) leaveTo(ctx context.Context, args ...string) (int, error) {
+	cmd := exec.Command(x.executable, args...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = x.Dir, x.ownEnviron(), x.Stdout, x.Stderr
 	cmd.WaitDelay = x.Grace
 	prepareSupervisor(cmd)

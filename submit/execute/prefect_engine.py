@@ -1,7 +1,9 @@
-"""Runs the flow of a bundle with Prefect's engine: flowship's own starter, under a supervisor in Go.
+"""Runs a flow with Prefect's engine: flowship's own starter, under a supervisor in Go.
 
-    python prefect_engine.py run DOCUMENT NOTES
-    python prefect_engine.py hooks DOCUMENT STATE
+    python prefect_engine.py run bundle DOCUMENT NOTES
+    python prefect_engine.py run deployment FLOW_RUN_ID NOTES
+    python prefect_engine.py hooks bundle DOCUMENT STATE
+    python prefect_engine.py hooks deployment FLOW_RUN_ID STATE
 
 "run" is what Prefect's supervisor starts a second interpreter for, and ends with the exit code that
 one would have. It appends to NOTES, a line of JSON at a time, what the supervisor cannot know
@@ -18,19 +20,21 @@ import sys
 UNSUITED = 75
 
 
-def main(mode, document, beside):
+def main(mode, kind, which, beside):
     # The interpreter has put this file's directory there; "python -m" would have put this one.
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = os.getcwd()
     # What starts processes of its own is not to import this file there.
     sys.modules["__main__"].__dict__.pop("__file__", None)
     if mode == "hooks":
-        return hooks(document, beside)
+        return hooks(*(bundled(which) if kind == "bundle" else deployed(which)), beside)
+    if kind == "deployment":
+        return run_deployment(which, beside)
     try:
         engine = Engine()
     except (ImportError, AttributeError):
         return UNSUITED
-    return engine.run(document, beside)
+    return engine.run(which, beside)
 
 
 class Engine:
@@ -72,13 +76,12 @@ class Engine:
             for name, value in self.environment(exclude_unset=True).items():
                 if value is not None:
                     os.environ.setdefault(name, value)
-            # Hooks that outlive this process are its supervisor's to run.
-            os.environ["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"
+            leave_hooks()
             outer = self.settings_context()
             flow_run = self.FlowRun.model_validate(bundle["flow_run"])
             self.configure()  # it takes the secret out of the environment before foreign code runs
             flow, context = unpickle(bundle["function"]), unpickle(bundle["context"])
-            note(notes, {"cancellation": has(flow, "on_cancellation_hooks"), "crashed": has(flow, "on_crashed_hooks")})
+            note_hooks(notes, flow)
             with self.SettingsContext(profile=outer.profile, settings=self.Settings()):
                 with self.signals(flow_run.id):
                     finish(self.run_flow(flow=flow, flow_run=flow_run, context=context))
@@ -91,6 +94,46 @@ class Engine:
             code = 1
         note(notes, {"ended": True})
         return code
+
+
+def run_deployment(flow_run_id, notes):
+    """Is "python -m prefect.engine"."""
+    import runpy
+
+    from prefect import flow_engine
+
+    note(notes, {"explanations": explanations()})
+    leave_heartbeats(flow_engine)
+    leave_hooks()
+    if hasattr(flow_engine, "load_flow"):
+        flow_engine.load_flow = noting_hooks(notes, flow_engine.load_flow)
+    code = 0
+    try:
+        sys.argv[:] = ["prefect.engine", flow_run_id]
+        runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+    except SystemExit as e:
+        code = e.code
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    note(notes, {"ended": True})
+    return code
+
+
+def noting_hooks(notes, load):
+    def load_flow(*args, **kwargs):
+        flow = load(*args, **kwargs)
+        note_hooks(notes, flow)
+        return flow
+
+    return load_flow
+
+
+def leave_hooks():
+    """Leaves hooks that outlive this process to its supervisor."""
+    os.environ["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"
 
 
 def leave_heartbeats(flow_engine):
@@ -123,18 +166,33 @@ def finish(running):
         asyncio.run(running)
 
 
-def hooks(document, state):
-    import asyncio
-
+def bundled(document):
     from prefect.bundles import extract_flow_from_bundle
-    from prefect.client.schemas.objects import FlowRun, State
-    from prefect.runner._hook_runner import HookRunner
+    from prefect.client.schemas.objects import FlowRun
 
     bundle = read(document)
-    flow_run, state = FlowRun.model_validate(bundle["flow_run"]), State.model_validate(read(state))
+    return FlowRun.model_validate(bundle["flow_run"]), extract_flow_from_bundle(bundle)
+
+
+def deployed(flow_run_id):
+    from uuid import UUID
+
+    from prefect.flow_engine import load_flow, load_flow_run
+
+    flow_run = load_flow_run(flow_run_id=UUID(flow_run_id))
+    return flow_run, load_flow(flow_run)
+
+
+def hooks(flow_run, flow, state):
+    import asyncio
+
+    from prefect.client.schemas.objects import State
+    from prefect.runner._hook_runner import HookRunner
+
+    state = State.model_validate(read(state))
 
     async def resolve_flow(_):
-        return extract_flow_from_bundle(bundle)
+        return flow
 
     runner = HookRunner(resolve_flow=resolve_flow)
     asyncio.run(runner.run_cancellation_hooks(flow_run, state))
@@ -154,8 +212,9 @@ def explanations():
         return {}
 
 
-def has(flow, hooks):
-    return bool(getattr(flow, hooks, True))
+def note_hooks(notes, flow):
+    has = {when: bool(getattr(flow, f"on_{when}_hooks", True)) for when in ("cancellation", "crashed")}
+    note(notes, has)
 
 
 def unpickle(text):

@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/flowship/flowship/launch"
-	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/orchestrator"
 )
 
@@ -32,7 +30,9 @@ func (a *attempt) configure(ctx context.Context, pool *orchestrator.WorkPool, co
 		delete(variables, Platform)
 	}
 	given, _ := variables["command"].(string)
-	switch line := a.command(pool, given, command); {
+	line, ours := a.command(given, command)
+	a.foreign, a.alone = !ours, !ours && given != "" && a.Run.DeploymentID != ""
+	switch {
 	case line != "" && template.Declares("command"):
 		variables["command"] = line
 	case given != "":
@@ -63,28 +63,22 @@ func (a *attempt) program() string {
 	return a.Executor[0]
 }
 
-// command is the line that the job is to run, or "" for the executor's own. One that is given is an
-// execution launcher's or Prefect's. Where it calls flowship, this program is meant, and a bundle
-// of its own is executed with the digest that the run says.
-func (a *attempt) command(pool *orchestrator.WorkPool, given string, executor []string) string {
+// command is the line that the job is to run, and whether it calls this program. One that is given
+// is an execution launcher's or Prefect's. Where it calls flowship, this program is meant, and a
+// bundle of its own is executed with the digest that the run says.
+func (a *attempt) command(given string, executor []string) (line string, ours bool) {
 	words, err := launch.Split(given)
 	switch {
 	case err == nil && len(words) > 0 && words[0] == programName && a.Run.Bundle.Digest != "":
-		return launch.Join(executor)
+		return launch.Join(executor), true
 	case err == nil && len(words) > 0 && words[0] == programName:
-		return launch.Join(slices.Concat([]string{a.program()}, words[1:]))
+		return launch.Join(slices.Concat([]string{a.program()}, words[1:])), true
 	case given != "":
-		return given
+		return given, false
 	case executor != nil:
-		return launch.Join(executor)
-	case pool.Type == "process":
-		python := os.Getenv(execute.EnvPython)
-		if python == "" {
-			python = "python3"
-		}
-		return launch.Join([]string{python, "-m", "prefect.engine"})
+		return launch.Join(executor), true
 	}
-	return "prefect flow-run execute"
+	return "prefect flow-run execute", false
 }
 
 // variables are the job variables of the deployment with those of the run over them; env is merged

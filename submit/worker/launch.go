@@ -207,6 +207,8 @@ type attempt struct {
 	infra         *launch.Infrastructure
 	elsewhere     *Elsewhere // nil where the job sees this machine's files
 	argv          []string   // of the executor
+	foreign       bool       // the job's command has nothing to do with this program
+	alone         bool       // it is a deployment's own, around which there is no executor
 	configuration map[string]any
 
 	scribe   *execute.Scribe
@@ -235,7 +237,7 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 	}
 	if e := a.elsewhere; e != nil {
 		job.Files, job.Take, job.Secrets, job.Env = e.Files, e.Take, e.Secrets, e.Env
-		if e.Executor != nil {
+		if e.Executor != nil && !a.foreign {
 			executor, err := e.Executor(ctx, a.infra, a.configuration)
 			if err != nil {
 				return nil, err

@@ -26,8 +26,11 @@ func (a *attempt) place(ctx context.Context) (err error) {
 		return err
 	}
 	var command []string
-	if a.Run.Bundle.Key != "" {
+	switch {
+	case a.Run.Bundle.Key != "":
 		command = Command(a.Executor, a.Run)
+	case a.pool.Type == "process":
+		command = slices.Concat(a.Executor, []string{"deployment"})
 	}
 	if a.Elsewhere != nil {
 		if a.elsewhere, err = a.Elsewhere(a.Run, a.pool.Type); err != nil {

@@ -137,7 +137,7 @@ func (a *attempt) tellCancelling(ctx context.Context, message string) error {
 // endsItself gives the executor of a run that has begun the time to hear that it is CANCELLING, and
 // to end. A signal could be quicker, and Prefect's engine then says that the run has CRASHED.
 func (a *attempt) endsItself(ctx context.Context, running *launch.Running) (*launch.Exit, error) {
-	if a.Patience == nil || a.Patience(a.Run) <= 0 {
+	if a.Patience == nil || a.Patience(a.Run) <= 0 || a.alone {
 		return nil, nil
 	}
 	run, err := a.Runs.FlowRun(ctx, a.Run.ID)

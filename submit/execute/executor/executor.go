@@ -68,6 +68,30 @@ type Options struct {
 // When who launched the process is gone, and there is a process group of its own, Run ends what
 // the command left in it, by SIGTERM and after the grace period by SIGKILL, as its last act.
 func Run(ctx context.Context, step Step, opts *Options) (*execute.Record, error) {
+	return toItsEnd(ctx, opts, func(ctx context.Context, opts *Options, how *execute.Options) (*execute.Record, error) {
+		return run(ctx, step, opts, how)
+	})
+}
+
+// RunDeployment runs the flow run of a deployment of the Prefect server, which the environment
+// names, as [execute.RunDeployment] says; for the rest it is as [Run].
+func RunDeployment(ctx context.Context, opts *Options) (*execute.Record, error) {
+	return toItsEnd(ctx, opts, func(ctx context.Context, _ *Options, how *execute.Options) (*execute.Record, error) {
+		p, err := Attach(ctx, nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		defer p.Close()
+		if p.prefect == nil || p.id == "" {
+			return nil, fmt.Errorf("executor: a deployment's flow run is what %s names, of the server that PREFECT_API_URL names", EnvPrefectRun)
+		}
+		code, err := p.forPrefect(how, func() (int, error) { return execute.RunDeployment(p.ctx, how) })
+		return &execute.Record{ExitCode: code}, err
+	})
+}
+
+// toItsEnd has do run what there is, and ends with the group that is left.
+func toItsEnd(ctx context.Context, opts *Options, do func(context.Context, *Options, *execute.Options) (*execute.Record, error)) (*execute.Record, error) {
 	if opts == nil {
 		opts = &Options{}
 	}
@@ -78,7 +102,11 @@ func Run(ctx context.Context, step Step, opts *Options) (*execute.Record, error)
 	hangup := make(chan os.Signal, 1)
 	notifyHangup(hangup)
 	defer signal.Stop(hangup)
-	record, err := run(ctx, step, grace, opts)
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, execute.PassedOn()...)
+	defer signal.Stop(signals)
+	how := &execute.Options{Signals: signals, Grace: grace, Stdout: opts.Stdout, Stderr: opts.Stderr}
+	record, err := do(context.WithoutCancel(ctx), opts, how)
 	select {
 	case <-hangup:
 		if grouped() {
@@ -92,12 +120,8 @@ func Run(ctx context.Context, step Step, opts *Options) (*execute.Record, error)
 // grouped reports whether the process has a group of its own, which somebody else signals.
 func grouped() bool { return os.Getenv(EnvExecutes) != "" && os.Getenv(EnvStop) == "group" }
 
-func run(ctx context.Context, step Step, grace time.Duration, opts *Options) (*execute.Record, error) {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, execute.PassedOn()...)
-	defer signal.Stop(signals)
-	ctx = context.WithoutCancel(ctx)
-	how := &execute.Options{Signals: signals, Grace: grace, Results: step.Results, Registry: opts.Registry, Stdout: opts.Stdout, Stderr: opts.Stderr}
+func run(ctx context.Context, step Step, opts *Options, how *execute.Options) (*execute.Record, error) {
+	how.Results, how.Registry = step.Results, opts.Registry
 	if text := os.Getenv(execute.EnvSigned); text != "" {
 		signed, err := execute.ParseSigned(text)
 		if err != nil {

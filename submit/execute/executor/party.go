@@ -109,6 +109,25 @@ func (p *Party) RunForPrefect(url, key string, digest bundle.Digest, opts *execu
 	if p.prefect == nil {
 		return execute.RunForPrefect(p.ctx, url, key, digest, opts)
 	}
+	return p.forPrefect(opts, func() (int, error) {
+		if p.id != "" {
+			run, err := opts.Runs.FlowRun(p.ctx, p.id)
+			if err != nil {
+				return execute.ExitUnavailable, fmt.Errorf("executor: %w", err)
+			}
+			if digest.IsZero() && run.Bundle.Digest != "" && run.Bundle.Key == key {
+				if digest, err = bundle.ParseDigest(run.Bundle.Digest); err != nil {
+					return execute.ExitRefused, fmt.Errorf("executor: flow run %q: %w", p.id, err)
+				}
+			}
+			opts.Results = cmp.Or(opts.Results, run.Results)
+		}
+		return execute.RunForPrefect(p.ctx, url, key, digest, opts)
+	})
+}
+
+// forPrefect has do run what there is, with options that make the server's flow run known.
+func (p *Party) forPrefect(opts *execute.Options, do func() (int, error)) (int, error) {
 	api, err := p.prefect.Connect()
 	if err != nil {
 		return execute.ExitUnavailable, fmt.Errorf("executor: %w", err)
@@ -116,22 +135,10 @@ func (p *Party) RunForPrefect(url, key string, digest bundle.Digest, opts *execu
 	watcher := orchestrator.NewWatcher(api, 0)
 	defer watcher.Close()
 	opts.FlowRunID, opts.Runs, opts.Logs, opts.Watcher = p.id, api, api, watcher
-	if p.id != "" {
-		run, err := api.FlowRun(p.ctx, p.id)
-		if err != nil {
-			return execute.ExitUnavailable, fmt.Errorf("executor: %w", err)
-		}
-		if digest.IsZero() && run.Bundle.Digest != "" && run.Bundle.Key == key {
-			if digest, err = bundle.ParseDigest(run.Bundle.Digest); err != nil {
-				return execute.ExitRefused, fmt.Errorf("executor: flow run %q: %w", p.id, err)
-			}
-		}
-		opts.Results = cmp.Or(opts.Results, run.Results)
-	}
 	if os.Getenv(EnvExecutes) != "" {
 		opts.Scratch, opts.Grouped = os.Getenv(EnvScratch), grouped()
 	}
-	return execute.RunForPrefect(p.ctx, url, key, digest, opts)
+	return do()
 }
 
 // Close gives the lease back, and releases what was opened.

@@ -1,10 +1,12 @@
 """A flow for a team's Prefect server: what it gets, what it says and what it returns can all be looked up there."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
 from prefect import flow, get_run_logger, suspend_flow_run
+from prefect.logging.loggers import flow_run_logger
 
 from words import count
 
@@ -26,3 +28,15 @@ def told(names: list[str]):
 @flow
 def suspended():
     suspend_flow_run(timeout=60)
+
+
+def cleared(flow, flow_run, state):
+    flow_run_logger(flow_run, flow).info("cleared up, %s", state.name)
+
+
+@flow(on_cancellation=[cleared], on_crashed=[cleared])
+def guarded(killed: bool = False):
+    get_run_logger().info("guarded")
+    if killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(1000)
