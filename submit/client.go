@@ -24,7 +24,7 @@ type ClientOptions struct {
 	// the XDG base directory specification.
 	Home string
 	// Executor is the start of the command line that runs a step, "flowship step" in full. The
-	// client appends "execute" or "launch" and their flags. Needed to launch anything.
+	// client appends "execute", "launch" or "deployment" and their flags. Needed to launch anything.
 	Executor []string
 	// Storage is how stores are opened; nil, or without openers, is by the drivers of gocloud.dev
 	// that the program links in. A folder to store in is made in any case.

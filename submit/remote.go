@@ -19,6 +19,7 @@ import (
 	"github.com/flowship/flowship/bundle"
 	"github.com/flowship/flowship/launch"
 	"github.com/flowship/flowship/storage"
+	"github.com/flowship/flowship/submit/execute"
 	"github.com/flowship/flowship/submit/execute/executor"
 )
 
@@ -267,8 +268,13 @@ func (p *process) step(ctx context.Context) int {
 		return p.execute(ctx, flags)
 	case "launch":
 		return p.launch(ctx, flags)
+	case "deployment":
+		if !p.parse(flags) {
+			return exitUsage
+		}
+		return p.executed(executor.RunDeployment(ctx))
 	}
-	fmt.Fprintf(p.stderr, "submit: %s is no step: it is execute or launch\n", strconv.Quote(which))
+	fmt.Fprintf(p.stderr, "submit: %s is no step: it is execute, launch or deployment\n", strconv.Quote(which))
 	return exitUsage
 }
 
@@ -308,7 +314,11 @@ func (p *process) execute(ctx context.Context, flags *flag.FlagSet) int {
 		fmt.Fprintln(p.stderr, err)
 		return exitUsage
 	}
-	record, err := Execute(ctx, Step{Step: step, Storage: p.opts.Storage})
+	return p.executed(Execute(ctx, Step{Step: step, Storage: p.opts.Storage}))
+}
+
+// executed says what is left to say of what an executor returned.
+func (p *process) executed(record *execute.Record, err error) int {
 	if untold := executor.Untold(record, err); untold != nil {
 		fmt.Fprintln(p.stderr, untold)
 	}

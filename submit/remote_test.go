@@ -262,6 +262,7 @@ func TestStepUsage(t *testing.T) {
 		{[]string{"step", "execute", "--url", "file:///", "--key", "k", "--digest", "?"}, "digest"},
 		{[]string{"step", "execute", "--pace", "1"}, "flag provided but not defined: -pace"},
 		{[]string{"step", "launch"}, "missing --id"},
+		{[]string{"step", "deployment", "now"}, "unexpected [\"now\"]"},
 		{[]string{"step", "launch", "--id", "1", "now"}, "unexpected [\"now\"]"},
 	} {
 		cmd := exec.Command(os.Args[0], test.args...)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-
 	"github.com/spf13/cobra"
 
 	"github.com/flowship/flowship/submit/execute/executor"
@@ -17,12 +15,7 @@ func newStepDeploymentCommand() *cobra.Command {
 Prefect server, with Prefect's engine, and looks after it.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runStepDeployment(cmd.Context())
+			return executed(executor.RunDeployment(cmd.Context()))
 		},
 	}
-}
-
-func runStepDeployment(ctx context.Context) error {
-	record, err := executor.RunDeployment(ctx, nil)
-	return executed(record, err)
 }

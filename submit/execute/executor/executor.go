@@ -68,20 +68,18 @@ type Options struct {
 // When who launched the process is gone, and there is a process group of its own, Run ends what
 // the command left in it, by SIGTERM and after the grace period by SIGKILL, as its last act.
 func Run(ctx context.Context, step Step, opts *Options) (*execute.Record, error) {
-	return toItsEnd(ctx, opts, func(ctx context.Context, opts *Options, how *execute.Options) (*execute.Record, error) {
-		return run(ctx, step, opts, how)
+	if opts == nil {
+		opts = &Options{}
+	}
+	return attended(ctx, opts, func(p *Party, how *execute.Options) (*execute.Record, error) {
+		return run(p, step, opts, how)
 	})
 }
 
 // RunDeployment runs the flow run of a deployment of the Prefect server, which the environment
 // names, as [execute.RunDeployment] says; for the rest it is as [Run].
-func RunDeployment(ctx context.Context, opts *Options) (*execute.Record, error) {
-	return toItsEnd(ctx, opts, func(ctx context.Context, _ *Options, how *execute.Options) (*execute.Record, error) {
-		p, err := Attach(ctx, nil, nil)
-		if err != nil {
-			return nil, err
-		}
-		defer p.Close()
+func RunDeployment(ctx context.Context) (*execute.Record, error) {
+	return attended(ctx, &Options{}, func(p *Party, how *execute.Options) (*execute.Record, error) {
 		if p.prefect == nil || p.id == "" {
 			return nil, fmt.Errorf("executor: a deployment's flow run is what %s names, of the server that PREFECT_API_URL names", EnvPrefectRun)
 		}
@@ -90,11 +88,8 @@ func RunDeployment(ctx context.Context, opts *Options) (*execute.Record, error) 
 	})
 }
 
-// toItsEnd has do run what there is, and ends with the group that is left.
-func toItsEnd(ctx context.Context, opts *Options, do func(context.Context, *Options, *execute.Options) (*execute.Record, error)) (*execute.Record, error) {
-	if opts == nil {
-		opts = &Options{}
-	}
+// attended has do run what there is, passes signals on to it, and ends with the group that is left.
+func attended(ctx context.Context, opts *Options, do func(*Party, *execute.Options) (*execute.Record, error)) (*execute.Record, error) {
 	grace := opts.Grace
 	if grace == 0 {
 		grace = 10 * time.Second
@@ -102,11 +97,7 @@ func toItsEnd(ctx context.Context, opts *Options, do func(context.Context, *Opti
 	hangup := make(chan os.Signal, 1)
 	notifyHangup(hangup)
 	defer signal.Stop(hangup)
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, execute.PassedOn()...)
-	defer signal.Stop(signals)
-	how := &execute.Options{Signals: signals, Grace: grace, Stdout: opts.Stdout, Stderr: opts.Stderr}
-	record, err := do(context.WithoutCancel(ctx), opts, how)
+	record, err := attached(ctx, opts, grace, do)
 	select {
 	case <-hangup:
 		if grouped() {
@@ -117,10 +108,22 @@ func toItsEnd(ctx context.Context, opts *Options, do func(context.Context, *Opti
 	return record, err
 }
 
+func attached(ctx context.Context, opts *Options, grace time.Duration, do func(*Party, *execute.Options) (*execute.Record, error)) (*execute.Record, error) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, execute.PassedOn()...)
+	defer signal.Stop(signals)
+	p, err := Attach(context.WithoutCancel(ctx), opts.Embedded, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	return do(p, &execute.Options{Signals: signals, Grace: grace, Stdout: opts.Stdout, Stderr: opts.Stderr})
+}
+
 // grouped reports whether the process has a group of its own, which somebody else signals.
 func grouped() bool { return os.Getenv(EnvExecutes) != "" && os.Getenv(EnvStop) == "group" }
 
-func run(ctx context.Context, step Step, opts *Options, how *execute.Options) (*execute.Record, error) {
+func run(p *Party, step Step, opts *Options, how *execute.Options) (*execute.Record, error) {
 	how.Results, how.Registry = step.Results, opts.Registry
 	if text := os.Getenv(execute.EnvSigned); text != "" {
 		signed, err := execute.ParseSigned(text)
@@ -129,11 +132,6 @@ func run(ctx context.Context, step Step, opts *Options, how *execute.Options) (*
 		}
 		how.Signed = signed
 	}
-	p, err := Attach(ctx, opts.Embedded, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer p.Close()
 	if how.Storage = foldersOnly(); opts.Stores != nil {
 		how.Storage = opts.Stores(p.prefect)
 	}
