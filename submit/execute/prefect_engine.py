@@ -171,7 +171,7 @@ def bundled(document):
     from prefect.client.schemas.objects import FlowRun
 
     bundle = read(document)
-    return FlowRun.model_validate(bundle["flow_run"]), extract_flow_from_bundle(bundle)
+    return FlowRun.model_validate(bundle["flow_run"]), lambda: extract_flow_from_bundle(bundle)
 
 
 def deployed(flow_run_id):
@@ -180,10 +180,10 @@ def deployed(flow_run_id):
     from prefect.flow_engine import load_flow, load_flow_run
 
     flow_run = load_flow_run(flow_run_id=UUID(flow_run_id))
-    return flow_run, load_flow(flow_run)
+    return flow_run, lambda: load_flow(flow_run)
 
 
-def hooks(flow_run, flow, state):
+def hooks(flow_run, load, state):
     import asyncio
 
     from prefect.client.schemas.objects import State
@@ -192,7 +192,7 @@ def hooks(flow_run, flow, state):
     state = State.model_validate(read(state))
 
     async def resolve_flow(_):
-        return flow
+        return load()
 
     runner = HookRunner(resolve_flow=resolve_flow)
     asyncio.run(runner.run_cancellation_hooks(flow_run, state))

@@ -300,12 +300,12 @@ func TestRunForPrefectFallsBack(t *testing.T) {
 		code                  int
 		said, err             string
 	}{
-		{name: "another Prefect", script: unsuited, code: 6, said: "python SCRATCH/prefect_engine.py run SCRATCH/bundle.json SCRATCH/notes-1.jsonl\npython -m prefect.bundles.execute --key SCRATCH/bundle.json\n"},
+		{name: "another Prefect", script: unsuited, code: 6, said: "python SCRATCH/prefect_engine.py run bundle SCRATCH/bundle.json SCRATCH/notes-1.jsonl\npython -m prefect.bundles.execute --key SCRATCH/bundle.json\n"},
 		{name: "chosen", environ: "FLOWSHIP_PREFECT_EXECUTOR=stock", script: unsuited, code: 6, said: "python -m prefect.bundles.execute --key SCRATCH/bundle.json\n"},
 		{name: "a setting", environ: "PREFECT_RUNNER_CRASH_ON_CANCELLATION_FAILURE=true", script: unsuited, code: 6, said: "python -m prefect.bundles.execute --key SCRATCH/bundle.json\n"},
 		{name: "nobody to ask", without: true, script: unsuited, code: 6, said: "python -m prefect.bundles.execute --key SCRATCH/bundle.json\n"},
 		{name: "no choice", environ: "FLOWSHIP_PREFECT_EXECUTOR=fast", code: execute.ExitUnavailable, err: `FLOWSHIP_PREFECT_EXECUTOR: "fast" is neither "engine" nor "stock"`},
-		{name: "it was run", script: `echo "{}" > "$4"; exit 75`, said: "python SCRATCH/prefect_engine.py run SCRATCH/bundle.json SCRATCH/notes-1.jsonl\npython SCRATCH/prefect_engine.py hooks SCRATCH/bundle.json SCRATCH/state.json\n"},
+		{name: "it was run", script: `echo "{}" > "$5"; exit 75`, said: "python SCRATCH/prefect_engine.py run bundle SCRATCH/bundle.json SCRATCH/notes-1.jsonl\npython SCRATCH/prefect_engine.py hooks bundle SCRATCH/bundle.json SCRATCH/state.json\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := newForPrefect(t, store(t, nil, python("flow.py:main"), execute.FlowRun{}))
