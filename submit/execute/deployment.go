@@ -25,17 +25,7 @@ func RunDeployment(ctx context.Context, opts *Options) (code int, err error) {
 		err = &PhaseError{PhaseRun, err}
 		return exitCode(err), errors.Join(err, x.notStarted(ctx, err))
 	}
-	suits, err := x.suits()
-	switch {
-	case err != nil:
-		return ExitUnavailable, &PhaseError{PhaseRun, err}
-	case !suits:
-		return x.leaveTo(ctx, "-m", "prefect.engine", x.FlowRunID)
-	}
-	if code, err = x.supervise(ctx, "deployment", x.FlowRunID); err != nil {
-		err = &PhaseError{PhaseRun, err}
-	}
-	return code, err
+	return x.handOver(ctx, "deployment", x.FlowRunID, "prefect.engine", x.FlowRunID)
 }
 
 func (x *execution) prepareDeployment(ctx context.Context) error {

@@ -75,7 +75,7 @@ func RunForPrefect(ctx context.Context, url, key string, digest bundle.Digest, o
 	case file == "":
 		return x.runNatively(ctx)
 	}
-	return x.handOver(ctx, file)
+	return x.handOver(ctx, "bundle", file, "prefect.bundles.execute", "--key", file)
 }
 
 // runNatively runs what is not Prefect's to run. Who looks after the group that it is in watches
@@ -291,14 +291,15 @@ func (x *execution) install(ctx context.Context, dependencies string) error {
 	return nil
 }
 
-// handOver runs the document with Prefect.
-func (x *execution) handOver(ctx context.Context, file string) (int, error) {
+// handOver runs a flow with Prefect: under this package's eyes if that is possible, else by the
+// module of Prefect's that does it alone, with these arguments.
+func (x *execution) handOver(ctx context.Context, kind, which string, alone ...string) (int, error) {
 	suits, err := x.suits()
 	if err != nil {
 		return ExitUnavailable, &PhaseError{PhaseRun, err}
 	}
 	if suits {
-		code, err := x.supervise(ctx, "bundle", file)
+		code, err := x.supervise(ctx, kind, which)
 		switch {
 		case err == nil:
 			return code, nil
@@ -306,12 +307,7 @@ func (x *execution) handOver(ctx context.Context, file string) (int, error) {
 			return code, &PhaseError{PhaseRun, err}
 		}
 	}
-	return x.leaveTo(ctx, "-m", "prefect.bundles.execute", "--key", file)
-}
-
-// leaveTo has the interpreter do with these arguments what there is to be done.
-func (x *execution) leaveTo(ctx context.Context, args ...string) (int, error) {
-	cmd := exec.Command(x.executable, args...)
+	cmd := exec.Command(x.executable, append([]string{"-m"}, alone...)...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = x.Dir, x.ownEnviron(), x.Stdout, x.Stderr
 	cmd.WaitDelay = x.Grace
 	prepareSupervisor(cmd)

@@ -28,31 +28,42 @@ def main(mode, kind, which, beside):
     sys.modules["__main__"].__dict__.pop("__file__", None)
     if mode == "hooks":
         return hooks(*(bundled(which) if kind == "bundle" else deployed(which)), beside)
-    if kind == "deployment":
-        return run_deployment(which, beside)
     try:
-        engine = Engine()
+        starter = without_garbage(Bundle if kind == "bundle" else Deployment)
     except (ImportError, AttributeError):
         return UNSUITED
-    return engine.run(which, beside)
+    note(beside, {"explanations": explanations()})
+    code = 0
+    try:
+        starter.run(which, beside)
+    except SystemExit as e:
+        code = e.code
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    note(beside, {"ended": True})
+    return code
 
 
-class Engine:
-    """What is needed of Prefect; making one fails where it is not there."""
+def without_garbage(make):
+    """Makes a starter. Of all that is made with it, nothing becomes garbage."""
+    import gc
+
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return make()
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class Bundle:
+    """What is needed of Prefect for the flow of a bundle; making one fails where it is not there."""
 
     def __init__(self):
-        import gc
-
-        # Of all that is made here, nothing becomes garbage.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            self.load()
-        finally:
-            if collecting:
-                gc.enable()
-
-    def load(self):
         from prefect import flow_engine
         from prefect._internal.control_listener import configure_from_env
         from prefect.client.schemas.objects import FlowRun
@@ -69,57 +80,38 @@ class Engine:
         leave_heartbeats(flow_engine)
 
     def run(self, document, notes):
-        note(notes, {"explanations": explanations()})
-        bundle, code = read(document), 0
+        bundle = read(document)
         sys.argv[:] = [self.executor, "--key", document]
-        try:
-            for name, value in self.environment(exclude_unset=True).items():
-                if value is not None:
-                    os.environ.setdefault(name, value)
-            leave_hooks()
-            outer = self.settings_context()
-            flow_run = self.FlowRun.model_validate(bundle["flow_run"])
-            self.configure()  # it takes the secret out of the environment before foreign code runs
-            flow, context = unpickle(bundle["function"]), unpickle(bundle["context"])
-            note_hooks(notes, flow)
-            with self.SettingsContext(profile=outer.profile, settings=self.Settings()):
-                with self.signals(flow_run.id):
-                    finish(self.run_flow(flow=flow, flow_run=flow_run, context=context))
-        except SystemExit as e:
-            code = e.code
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-            code = 1
-        note(notes, {"ended": True})
-        return code
+        for name, value in self.environment(exclude_unset=True).items():
+            if value is not None:
+                os.environ.setdefault(name, value)
+        leave_hooks()
+        outer = self.settings_context()
+        flow_run = self.FlowRun.model_validate(bundle["flow_run"])
+        self.configure()  # it takes the secret out of the environment before foreign code runs
+        flow, context = unpickle(bundle["function"]), unpickle(bundle["context"])
+        note_hooks(notes, flow)
+        with self.SettingsContext(profile=outer.profile, settings=self.Settings()):
+            with self.signals(flow_run.id):
+                finish(self.run_flow(flow=flow, flow_run=flow_run, context=context))
 
 
-def run_deployment(flow_run_id, notes):
-    """Is "python -m prefect.engine"."""
-    import runpy
+class Deployment:
+    """The same for a flow run of a deployment, for which "python -m prefect.engine" finds the flow."""
 
-    from prefect import flow_engine
+    def __init__(self):
+        from prefect import flow_engine
 
-    note(notes, {"explanations": explanations()})
-    leave_heartbeats(flow_engine)
-    leave_hooks()
-    if hasattr(flow_engine, "load_flow"):
-        flow_engine.load_flow = noting_hooks(notes, flow_engine.load_flow)
-    code = 0
-    try:
+        self.engine, self.load = flow_engine, flow_engine.load_flow
+        leave_heartbeats(flow_engine)
+
+    def run(self, flow_run_id, notes):
+        import runpy
+
+        leave_hooks()
+        self.engine.load_flow = noting_hooks(notes, self.load)
         sys.argv[:] = ["prefect.engine", flow_run_id]
         runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
-    except SystemExit as e:
-        code = e.code
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        code = 1
-    note(notes, {"ended": True})
-    return code
 
 
 def noting_hooks(notes, load):
