@@ -336,7 +336,7 @@ func TestWorkerRunsDeployments(t *testing.T) {
 	run := deploy("told", env, `{"parameters": {"names": ["UNDER", "OVER", "BLOCK", "VARIABLE", "PREFECT__WORKER_NAME", "PREFECT__DEPLOYMENT_NAME"]}, "job_variables": {"env": {"OVER": "run"}}}`)
 	suspended := deploy("suspended", "{}", "{}")
 	endless, killed := deploy("guarded", "{}", "{}"), deploy("guarded", "{}", `{"parameters": {"killed": true}}`)
-	tm.serve()
+	stop := tm.serve()
 	tm.try("flow-run", "wait", run)
 	if got := tm.look(run); got.States[len(got.States)-1] != "Completed" {
 		t.Errorf("%+v", got)
@@ -359,6 +359,9 @@ func TestWorkerRunsDeployments(t *testing.T) {
 	want := []string{"Scheduled", "Pending", "Submitting", "Running", "Suspended", "Resuming", "Pending", "Submitting", "Running", "Completed"}
 	if diff := cmp.Diff(want, tm.look(suspended).States); diff != "" {
 		t.Errorf("states (-want +got):\n%s", diff)
+	}
+	if said := stop(); !strings.Contains(said, "said to the terminal\n") || strings.Contains(said, "RuntimeWarning") {
+		t.Error("the worker prints what its jobs print, and Python warns of nothing")
 	}
 }
 

@@ -28,8 +28,9 @@ func newWorkerStartCommand(c *console) *cobra.Command {
 		Short: "Launch what waits in a work pool",
 		Long: `Start serves a work pool until it gets a SIGINT or SIGTERM. Then it takes nothing
 more and waits for the runs that it has launched; a second signal ends them, and
-they are CRASHED. What it does it logs to standard error; with -o json a line is an
-object.
+they are CRASHED. What it does it logs to standard error, beside what its jobs print
+there; with -o json it logs objects, a line each, and jobs print to standard output.
+A job whose stream_output is false prints nowhere.
 
 Containers and Kubernetes Jobs of a worker that was killed go on: the next worker
 takes them up. What killed programs left on a Docker engine it removes.
@@ -71,8 +72,13 @@ func runWorkerStart(ctx context.Context, c *console, opts *workerStartOptions) e
 	}
 	hurry, done := c.watchCancel(ctx, "")
 	defer done()
+	stderr := c.err
+	if c.json {
+		stderr = c.out // what is logged stays JSON alone
+	}
 	err = client.Work(ctx, worker.Options{
 		WorkPool: opts.pool, Name: opts.name, Limit: opts.limit, Queues: opts.queues, RunOnce: opts.runOnce, Log: c.logger(), Hurry: hurry,
+		Stdout: c.out, Stderr: stderr,
 	})
 	if err != nil {
 		return aboutWorkPool(err)

@@ -107,7 +107,10 @@ class Deployment:
 
     def run(self, flow_run_id, notes):
         import runpy
+        import warnings
 
+        # "-m" would have it once, and here it was imported to be prepared.
+        warnings.filterwarnings("ignore", "'prefect.engine' found in sys.modules", RuntimeWarning)
         leave_hooks()
         self.engine.load_flow = noting_hooks(notes, self.load)
         sys.argv[:] = ["prefect.engine", flow_run_id]

@@ -35,7 +35,11 @@ func (w *Worker) launch(ctx context.Context, run *orchestrator.FlowRun, lease or
 	if out, err := w.runs.SetState(ctx, run.ID, orchestrator.NewNamedState(orchestrator.TypePending, orchestrator.NameSubmitting, ""), nil); err == nil && out.Status != orchestrator.Accepted {
 		log.Info("flow run is not to be run", "reason", out.Reason)
 	}
-	end, err := w.launcher.Launch(ctx, Launch{Run: run, Lease: lease, Worker: w.Name})
+	stdout, leaveOut := w.out.join()
+	defer leaveOut()
+	stderr, leaveErr := w.err.join()
+	defer leaveErr()
+	end, err := w.launcher.Launch(ctx, Launch{Run: run, Lease: lease, Worker: w.Name, Stdout: stdout, Stderr: stderr})
 	tell(log, end, err)
 }
 

@@ -34,6 +34,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -73,6 +74,8 @@ type Options struct {
 	Ready func() error
 	// Log gets what it does; nil discards.
 	Log *slog.Logger
+	// Stdout and Stderr get what its jobs print, in whole lines; nil discards it.
+	Stdout, Stderr io.Writer
 	// Hurry, when closed, has a worker that stops no longer wait for its runs; nil never is.
 	Hurry <-chan struct{}
 }
@@ -83,6 +86,7 @@ type Worker struct {
 	launcher *Launcher
 	runs     Backend
 	log      *slog.Logger
+	out, err together // of its jobs
 
 	mu    sync.Mutex
 	taken map[string]struct{} // runs under way
@@ -109,7 +113,7 @@ const (
 
 // New returns a worker that launches with the launcher what the backend has for it.
 func New(launcher *Launcher, runs Backend, opts Options) *Worker {
-	w := &Worker{Options: opts, launcher: launcher, runs: runs, log: opts.Log, taken: map[string]struct{}{}, unsure: map[string]*claim{}, freed: make(chan struct{}, 1), news: make(chan struct{}, 1)}
+	w := &Worker{Options: opts, launcher: launcher, runs: runs, log: opts.Log, out: together{w: opts.Stdout}, err: together{w: opts.Stderr}, taken: map[string]struct{}{}, unsure: map[string]*claim{}, freed: make(chan struct{}, 1), news: make(chan struct{}, 1)}
 	if w.Name == "" {
 		w.Name = "worker " + orchestrator.RandomName()
 	}

@@ -23,6 +23,7 @@ def tally(path: str = "data/words.txt", fail: bool = False, seconds: float = 0) 
 @flow
 def told(names: list[str]):
     get_run_logger().info("the environment holds %s", ", ".join(os.environ[n] for n in names))
+    print("said to the terminal")
 
 
 @flow
