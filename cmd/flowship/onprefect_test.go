@@ -158,7 +158,7 @@ func (tm *team) look(id string) (s seen) {
 // logs are the messages that the API has of a run, once one of them is there.
 func (tm *team) logs(id, awaited string) []string {
 	tm.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute) // Python may have to start, in a container, on a busy machine
 	for {
 		var lines []struct{ Message string }
 		tm.get("/logs/filter", fmt.Sprintf(`{"logs": {"flow_run_id": {"any_": [%q]}}, "sort": "TIMESTAMP_ASC"}`, id), &lines)
