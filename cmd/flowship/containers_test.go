@@ -78,7 +78,7 @@ func (tm *team) follow(id, text string, seen func() error) {
 // wantNoContainers waits until none of the pool is there. A run has ended in the server's eyes before its container is removed.
 func (tm *team) wantNoContainers() {
 	tm.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		left := tm.containers()
 		switch {
 		case len(left) == 0:

@@ -47,7 +47,7 @@ func TestModuleKilled(t *testing.T) {
 // wantFile waits until the file is there.
 func wantFile(t *testing.T, path string) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {

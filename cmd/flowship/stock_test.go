@@ -214,7 +214,7 @@ func (s *stock) call(ctx context.Context, method, path, body string) ([]byte, er
 // eyes before its processes have.
 func (s *stock) wantNothingLeft(t *testing.T) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -61,7 +61,7 @@ func TestNotify(t *testing.T) {
 			if got != want {
 				t.Fatalf("connected: %v", got)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("not told that it is connected: %v", want)
 		}
 	}
@@ -71,7 +71,7 @@ func TestNotify(t *testing.T) {
 	want := func(id string, states ...string) {
 		t.Helper()
 		var got []string
-		deadline := time.After(20 * time.Second)
+		deadline := time.After(time.Minute)
 		for len(got) < len(states) {
 			if len(got) == 0 {
 				set(id, "RUNNING", states[0])
