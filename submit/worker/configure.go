@@ -31,7 +31,8 @@ func (a *attempt) configure(ctx context.Context, pool *orchestrator.WorkPool, co
 	}
 	given, _ := variables["command"].(string)
 	line, ours := a.command(given, command)
-	a.foreign, a.alone = !ours, !ours && given != "" && a.Run.DeploymentID != ""
+	a.foreign = !ours && !strings.Contains(line, a.program())
+	a.alone = !ours && given != "" && a.Run.DeploymentID != ""
 	switch {
 	case line != "" && template.Declares("command"):
 		variables["command"] = line

@@ -207,7 +207,7 @@ type attempt struct {
 	infra         *launch.Infrastructure
 	elsewhere     *Elsewhere // nil where the job sees this machine's files
 	argv          []string   // of the executor
-	foreign       bool       // the job's command has nothing to do with this program
+	foreign       bool       // the job's command can do without this program
 	alone         bool       // it is a deployment's own, around which there is no executor
 	configuration map[string]any
 
@@ -237,12 +237,14 @@ func (a *attempt) start(ctx context.Context) (*launch.Running, error) {
 	}
 	if e := a.elsewhere; e != nil {
 		job.Files, job.Take, job.Secrets, job.Env = e.Files, e.Take, e.Secrets, e.Env
-		if e.Executor != nil && !a.foreign {
+		if e.Executor != nil {
 			executor, err := e.Executor(ctx, a.infra, a.configuration)
-			if err != nil {
+			if err != nil && !a.foreign {
 				return nil, err
 			}
-			job.Files = append([]launch.File{executor}, e.Files...)
+			if err == nil {
+				job.Files = append([]launch.File{executor}, e.Files...)
+			}
 		}
 	} else {
 		job.Env = a.Env(a.Run.ID, a.Launch.Lease)
